@@ -1,0 +1,149 @@
+"""The contract of a method: learn a task, score a batch; everything else happens outside."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from configuration.config import RunConfig
+from data_io.records import BatchLoader, ScoringBatch, Task
+from models.common.backbone import Backbone
+
+ALL_SETTINGS = ("vanilla", "semi", "fewshot", "continual", "noisy", "transfer")
+LAYER_NETS = ("resnet18", "wide_resnet50", "net_tiny", "timm/*")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Raw scores of one batch; higher is more anomalous.
+
+    Args:
+        image_score: (B,) float32.
+        anomaly_map: (B, H, W) float32 at the size of the input; None from methods without maps.
+    """
+
+    image_score: Tensor
+    anomaly_map: Tensor | None
+
+
+@dataclass(frozen=True)
+class TaskPrediction:
+    """Raw scores of a whole test set, in its order.
+
+    Args:
+        image_score: (N,) float32.
+        anomaly_map: (N, H, W) float32, or None.
+        seconds: time of the scoring itself, with the device synchronised.
+    """
+
+    image_score: NDArray[np.float32]
+    anomaly_map: NDArray[np.float32] | None
+    seconds: float
+
+
+class ModelBase(ABC):
+    """A method. All that it learns hangs on `self.net`; a pretrained trunk hangs on `self.backbone`.
+
+    Attributes:
+        Params: frozen record of the keys of the method's YAML that begin with an underscore.
+        nets: what `-n` may name; "timm/*" stands for any timm model with feature maps.
+        settings: settings that the method can run in.
+        setting_reason: why the others are refused.
+        localizes: whether `anomaly_map` is given.
+        needs_labels: whether training batches must carry labels and masks.
+        needs_reference: whether the method asks for normal reference images.
+        needs_grad: whether scoring needs gradients (maps by gradient).
+        feature_reader: reads frozen features through the cache; set by the runner.
+    """
+
+    @dataclass(frozen=True)
+    class Params:
+        """Keys of the method's own; this method has none."""
+
+    nets: ClassVar[tuple[str, ...]]
+    settings: ClassVar[tuple[str, ...]] = ALL_SETTINGS
+    setting_reason: ClassVar[str] = ""
+    localizes: ClassVar[bool] = True
+    needs_labels: ClassVar[bool] = False
+    needs_reference: ClassVar[bool] = False
+    needs_grad: ClassVar[bool] = False
+
+    net: nn.Module
+    backbone: Backbone | None = None
+    feature_reader: Callable[[ScoringBatch], dict[str, Tensor]] | None = None
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.device = torch.device(config.run.device)
+
+    @abstractmethod
+    def train_model(self, train_loader: BatchLoader, task: Task) -> None:
+        """Learn one task; called again for the next step of a continual or transfer run."""
+
+    @abstractmethod
+    def predict_batch(self, batch: ScoringBatch) -> Prediction:
+        """Score one batch of test images."""
+
+    @classmethod
+    def unsupported(cls, config: RunConfig) -> str | None:
+        """Return why this configuration cannot be run, where that depends on keys; None if it can."""
+        return None
+
+    def features(self, batch: ScoringBatch) -> dict[str, Tensor]:
+        """Return the frozen feature maps (B, C, h, w) of the backbone's layers, from the cache if it has them."""
+        if self.feature_reader is not None:
+            return self.feature_reader(batch)
+        if self.backbone is None:
+            raise RuntimeError(f"{type(self).__name__} has no backbone to read features from")
+        return self.backbone.extract(batch.image)
+
+    @final
+    def prediction(self, test_loader: Iterable[ScoringBatch]) -> TaskPrediction:
+        """Score a test set: the only test loop of the project.
+
+        Raises:
+            FloatingPointError: a score or a map is not finite.
+        """
+        self.net.eval()
+        scores: list[Tensor] = []
+        maps: list[Tensor] = []
+        seconds = 0.0
+        for batch in test_loader:
+            start = time.perf_counter()
+            with torch.set_grad_enabled(self.needs_grad):
+                prediction = self.predict_batch(batch)
+            scores.append(prediction.image_score.detach().float().cpu())
+            if prediction.anomaly_map is not None:
+                maps.append(prediction.anomaly_map.detach().float().cpu())
+            seconds += time.perf_counter() - start  # the copies to the host have synchronised the device
+            self._check(prediction, batch)
+        return TaskPrediction(
+            image_score=torch.cat(scores).numpy(),
+            anomaly_map=torch.cat(maps).numpy() if maps else None,
+            seconds=seconds,
+        )
+
+    def _check(self, prediction: Prediction, batch: ScoringBatch) -> None:
+        name = type(self).__name__
+        if prediction.image_score.shape != batch.image.shape[:1]:
+            raise ValueError(f"{name}: image_score has shape {tuple(prediction.image_score.shape)}, not (B,)")
+        found = prediction.anomaly_map
+        if found is not None and found.shape != (batch.image.shape[0], *batch.image.shape[2:]):
+            raise ValueError(f"{name}: anomaly_map has shape {tuple(found.shape)}, not (B, H, W)")
+        for tensor in (prediction.image_score, found):
+            if tensor is not None and not bool(torch.isfinite(tensor).all()):
+                raise FloatingPointError(f"{name}: a score or map of this batch is not finite")
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return all that was learned, as tensors."""
+        return dict(self.net.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state_dict` returned."""
+        self.net.load_state_dict(state)

@@ -1,0 +1,115 @@
+"""The shared vocabulary: samples, splits, tasks and batches."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, order=True)
+class Sample:
+    """One image file of a data set, with all that is known about it before it is opened.
+
+    Args:
+        path: the image file.
+        image_label: 0 for a normal, 1 for an anomalous image.
+        mask_path: the ground truth file; several files are joined by "or"; None where there is none.
+        kind: the kind of defect, as the release names it; "good" for normal images.
+    """
+
+    path: Path
+    image_label: int
+    mask_path: Path | tuple[Path, ...] | None = None
+    kind: str = "good"
+
+    @property
+    def mask_paths(self) -> tuple[Path, ...]:
+        """The ground truth files, none, one or several."""
+        if self.mask_path is None:
+            return ()
+        return self.mask_path if isinstance(self.mask_path, tuple) else (self.mask_path,)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The training and test samples of one task."""
+
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+def derive_seed(seed: int, *purpose: object) -> int:
+    """Return a 63-bit seed that depends on the run's seed and on what it is for, and on nothing else."""
+    text = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method may know of the task that it trains on.
+
+    Args:
+        id: position of the task in the data set.
+        name: its category or categories.
+        setting: vanilla, semi, fewshot, continual, noisy or transfer.
+        step: 0 for the first training of a model, then 1, 2, ... (continual: next task; transfer: target).
+        seed: the run's seed.
+    """
+
+    id: int
+    name: str
+    setting: str
+    step: int
+    seed: int
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return a CPU generator of this task's own, so that no draw depends on another."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, self.setting, self.id, self.step, purpose))
+
+
+@dataclass(frozen=True)
+class ScoringBatch:
+    """All that a method sees of a test image.
+
+    Args:
+        image: (B, 3, H, W) float32 in [0, 1].
+        image_key: (B,) int64, equal for equal image content; what the feature cache is keyed by.
+    """
+
+    image: Tensor
+    image_key: Tensor
+
+
+@dataclass(frozen=True)
+class TrainBatch(ScoringBatch):
+    """A batch of training images; the last two are None unless the method declares `needs_labels`.
+
+    Args:
+        image_label: (B,) int64, 0 or 1.
+        ground_truth_mask: (B, H, W) uint8, 0 or 1.
+    """
+
+    image_label: Tensor | None = None
+    ground_truth_mask: Tensor | None = None
+
+
+class BatchLoader(Protocol):
+    """The training images of one task, on the device, in batches.
+
+    Iterating gives every image once in a fixed order; the last batch may be smaller.
+    """
+
+    num_images: int
+
+    def __iter__(self) -> Iterator[TrainBatch]:
+        """Yield the images once, in file order."""
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+
+    def in_order(self, rows: Tensor) -> Iterator[TrainBatch]:
+        """Yield the images of these rows (M,) in this order, in batches; rows may repeat."""
