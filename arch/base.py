@@ -3,8 +3,9 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Protocol, final
 
 import numpy as np
 import torch
@@ -47,6 +48,22 @@ class TaskPrediction:
     seconds: float
 
 
+class Bar(Protocol):
+    """A progress bar that its loop moves on by itself."""
+
+    def update(self, n: int = 1) -> object:
+        """Count n more as done."""
+
+
+class _NoBar:
+    def update(self, n: int = 1) -> None:
+        """Show nothing."""
+
+
+def _no_bar(_what: str, _total: int) -> AbstractContextManager[Bar]:
+    return nullcontext(_NoBar())
+
+
 class ModelBase(ABC):
     """A method. All that it learns hangs on `self.net`; a pretrained trunk hangs on `self.backbone`.
 
@@ -56,10 +73,12 @@ class ModelBase(ABC):
         settings: settings that the method can run in.
         setting_reason: why the others are refused.
         localizes: whether `anomaly_map` is given.
+        has_frozen_backbone: whether the backbone stays as pretrained; only then are its features cached.
         needs_labels: whether training batches must carry labels and masks.
         needs_reference: whether the method asks for normal reference images.
         needs_grad: whether scoring needs gradients (maps by gradient).
         feature_reader: reads frozen features through the cache; set by the runner.
+        bar: makes a progress bar for work of a kind and a length; set by the runner.
     """
 
     @dataclass(frozen=True)
@@ -70,6 +89,7 @@ class ModelBase(ABC):
     settings: ClassVar[tuple[str, ...]] = ALL_SETTINGS
     setting_reason: ClassVar[str] = ""
     localizes: ClassVar[bool] = True
+    has_frozen_backbone: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = False
     needs_grad: ClassVar[bool] = False
@@ -77,6 +97,7 @@ class ModelBase(ABC):
     net: nn.Module
     backbone: Backbone | None = None
     feature_reader: Callable[[ScoringBatch], dict[str, Tensor]] | None = None
+    bar: Callable[[str, int], AbstractContextManager[Bar]] = staticmethod(_no_bar)
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -96,7 +117,7 @@ class ModelBase(ABC):
         return None
 
     def features(self, batch: ScoringBatch) -> dict[str, Tensor]:
-        """Return the frozen feature maps (B, C, h, w) of the backbone's layers, from the cache if it has them."""
+        """Return the frozen feature maps (B, C, h, w) by layer, from the cache if it has them."""
         if self.feature_reader is not None:
             return self.feature_reader(batch)
         if self.backbone is None:

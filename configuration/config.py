@@ -1,9 +1,22 @@
-"""The configuration of a run: one frozen, typed record, and the function that builds it from the words typed."""
+"""The configuration of a run: one frozen, typed record, and how it is built from a command line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from configuration import command_line, registration
+from configuration.checks import check_method, task_ids
+from configuration.coercion import fill
+from configuration.errors import UserError
+from configuration.merge import raise_all
+from configuration.paths import data_folder
+from configuration.resolve import Resolved, resolve
+
+AugType = Literal["normal", "cutpaste"]
+ShotAugType = Literal["normal", "rotation", "scale", "translate", "flip", "color_jitter", "perspective"]
+Amp = Literal["off", "bf16", "fp16"]
 
 
 class Setting(str, Enum):
@@ -33,7 +46,7 @@ class RunSection:
     valid_task_ids: tuple[int, ...]
     seed: int
     device: str  # as torch spells it: "cpu", "cuda:0"
-    amp: str  # "off", "bf16" or "fp16"
+    amp: Amp
     debug: bool
 
 
@@ -42,17 +55,19 @@ class DataSection:
     """Where the images are and what becomes of them before a method sees them; sizes in pixels."""
 
     root: Path  # the data set's own folder
+    root_origin: str  # how it was found, for the error that finds it empty
     num_task: int
     data_size: int
     data_crop_size: int
     mask_size: int | None  # None: the image's own size ("native")
     mask_crop_size: int | None  # None: the share of mask_size that data_crop_size is of data_size
-    train_aug_type: str
-    valid_aug_type: str
+    train_aug_type: AugType
+    valid_aug_type: AugType
     train_batch_size: int
     valid_batch_size: int
     num_workers: int
     data_memory_mb: int  # decoded images above this are read from disk batch by batch
+    feature_memory_mb: int  # frozen features above this are read from the cache or computed again
     batch_limit: int | None  # training batches in a pass; only with --debug
     split_file: Path | None  # repeat the split of an earlier run
 
@@ -71,7 +86,7 @@ class SettingSection:
     fewshot_data_aug: bool
     fewshot_feat_aug: bool
     fewshot_num_dg: int
-    fewshot_aug_type: tuple[str, ...]
+    fewshot_aug_type: tuple[ShotAugType, ...]
     transfer_target_sample_num: int
     transfer_num_epochs: int | None  # None: num_epochs
 
@@ -90,7 +105,7 @@ class OutputSection:
 
     work_dir: Path
     cache_dir: Path | None  # None: no cache
-    cache_limit_mb: int
+    cache_limit_gb: float
     vis: bool
     vis_num: int  # pictures per task
     vis_em: bool
@@ -120,3 +135,121 @@ class RunConfig:
     dataset_params: object
     origin: Mapping[str, str]
     notes: tuple[str, ...]
+
+
+_SECTIONS = (RunSection, DataSection, SettingSection, TrainSection, OutputSection)
+_DERIVED = frozenset(
+    {"paradigm", "setting", "model", "dataset", "backbone", "train_task_ids", "valid_task_ids", "device"}
+    | {"root", "root_origin"}
+)
+_TRANSLATED: dict[
+    str, Any
+] = {  # keys of the YAML files that become another field, or a field of another type
+    "train_task_id": tuple[int | Literal["all"], ...],
+    "valid_task_id": tuple[int | Literal["all"], ...] | None,
+    "gpu_id": int | Literal["cpu"],
+    "root_path": Path | None,
+    "data_folder": Path | None,
+    "data_path": str,
+    "server_moda": str,
+    "mask_size": int | Literal["native"],
+    "weights": Literal["imagenet", "none"] | Path,
+    "cache": bool,
+    "load_model": bool,
+}
+
+T = TypeVar("T")
+
+
+def load_config(argv: Sequence[str]) -> RunConfig:
+    """Build the configuration of a run from the words of its command line and the YAML files.
+
+    What needs no method is checked first, so that a wrong flag is refused before torch is imported.
+
+    Raises:
+        UserError: one line per problem: file, key or flag, and how to mend it.
+        SystemExit: --help was given and has been answered.
+    """
+    registration.check_tables()
+    resolved = resolve(command_line.parse(argv), _hints())
+    model, dataset = str(resolved.names["model"].value), str(resolved.names["dataset"].value)
+    method = registration.load(registration.MODELS[model])
+    dataset_class = registration.load(registration.DATASETS[dataset])
+    raise_all(check_method(method, model, resolved.setting, resolved.names["net"], resolved.plain))
+    dataset_file, _, model_file = resolved.files
+    params = fill(method.Params, resolved.method, "_", resolved.nets, model_file)
+    dataset_params = fill(dataset_class.Params, resolved.dataset, "", resolved.nets, dataset_file)
+    config = _build(resolved, params, dataset_params)
+    reason = method.unsupported(config)
+    if reason is not None:
+        raise UserError(f"--model {model}: {reason}")
+    return config
+
+
+def config_values(config: RunConfig) -> dict[str, Any]:
+    """Return every value of a configuration by its name, those of the method's own with their underscore."""
+    sections = (config.run, config.data, config.setting, config.train, config.output)
+    plain = {name: value for section in sections for name, value in vars(section).items()}
+    del plain["root_origin"]  # stands with the other origins
+    own = {f"_{name}": value for name, value in vars(config.params).items()}
+    return {**plain, **own, **vars(config.dataset_params)}
+
+
+def _hints() -> dict[str, Any]:
+    """Return the type of every key that the framework reads; most have the name of a field."""
+    found = {key: hint for section in _SECTIONS for key, hint in get_type_hints(section).items()}
+    return {key: hint for key, hint in found.items() if key not in _DERIVED} | _TRANSLATED
+
+
+def _build(resolved: Resolved, params: object, dataset_params: object) -> RunConfig:
+    """Fill the records; torch is asked for the device here and nowhere else."""
+    from configuration.device import choose_device  # imports torch, which takes seconds
+
+    plain = {key: value.value for key, value in resolved.plain.items()}
+    train_ids, valid_ids = task_ids(resolved.plain)
+    device, notes = choose_device(plain["gpu_id"])
+    root, root_origin = data_folder(
+        plain["data_folder"], plain["root_path"], plain["data_path"], plain["server_moda"]
+    )
+    values = {
+        **plain,
+        **{key: value.value for key, value in resolved.names.items()},
+        "setting": Setting(resolved.setting),
+        "backbone": resolved.backbone.value,
+        "train_task_ids": train_ids,
+        "valid_task_ids": valid_ids,
+        "device": device,
+        "root": root,
+        "root_origin": root_origin,
+        "weights": str(plain["weights"]),
+        "num_epochs": plain.get("num_epochs"),
+        "mask_size": None if plain["mask_size"] == "native" else plain["mask_size"],
+        "work_dir": plain["work_dir"] / "debug" if plain["debug"] else plain["work_dir"],
+        "cache_dir": (plain["cache_dir"] or plain["work_dir"] / "cache") if plain["cache"] else None,
+    }
+    return RunConfig(
+        run=_section(RunSection, values),
+        data=_section(DataSection, values),
+        setting=_section(SettingSection, values),
+        train=_section(TrainSection, values),
+        output=_section(OutputSection, values),
+        params=params,
+        dataset_params=dataset_params,
+        origin=_origins(resolved, root_origin),
+        notes=notes,
+    )
+
+
+def _section(section: type[T], values: Mapping[str, Any]) -> T:
+    return section(**{name: values[name] for name in get_type_hints(section)})
+
+
+def _origins(resolved: Resolved, root_origin: str) -> dict[str, str]:
+    """Return the origin of every key, and of the fields that are made of keys."""
+    values = {**resolved.plain, **resolved.names, **resolved.method, **resolved.dataset}
+    made_of = {"train_task_ids": "train_task_id", "valid_task_ids": "valid_task_id", "device": "gpu_id"}
+    values |= {field: values[key] for field, key in made_of.items()}
+    values["backbone"] = resolved.backbone
+    origins = {key: value.origin for key, value in values.items()}
+    origins.setdefault("num_epochs", "the method trains in no epochs")
+    return {**origins, "setting": f"--{resolved.setting}", "root": root_origin}

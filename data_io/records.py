@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from configuration.errors import UserError
+
 
 @dataclass(frozen=True, order=True)
 class Sample:
@@ -48,6 +50,19 @@ def derive_seed(seed: int, *purpose: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+def file_identity(path: Path) -> tuple[str, int, int]:
+    """Return what changes when a file is replaced: its place, its size and the time of its last change.
+
+    Raises:
+        UserError: the file cannot be found.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    return str(path.resolve()), found.st_size, found.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class Task:
     """What a method may know of the task that it trains on.
@@ -68,7 +83,9 @@ class Task:
 
     def generator(self, purpose: str) -> torch.Generator:
         """Return a CPU generator of this task's own, so that no draw depends on another."""
-        return torch.Generator().manual_seed(derive_seed(self.seed, self.setting, self.id, self.step, purpose))
+        return torch.Generator().manual_seed(
+            derive_seed(self.seed, self.setting, self.id, self.step, purpose)
+        )
 
 
 @dataclass(frozen=True)

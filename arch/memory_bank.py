@@ -1,0 +1,147 @@
+"""What memory-bank methods share: patch features, a coreset chosen among random projections, and its search.
+
+All patch features of a task never exist together: one pass projects them, the coreset picks rows, and a
+second pass over the cached feature maps gathers the picked rows at full width.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from arch.base import LAYER_NETS, ModelBase, Prediction
+from augmentation.feature_rotation import with_rotations
+from configuration.config import RunConfig
+from data_io.records import BatchLoader, ScoringBatch, Task
+from models.common.anomaly_map import AnomalyMapper
+from models.common.backbone import Backbone
+from models.common.coreset import greedy_coreset
+from models.patchcore.net_patchcore import Embedding, PatchCoreNet
+
+SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels, as in PatchCore's code
+
+
+@dataclass(frozen=True)
+class MemoryBankParams:
+    """The keys that every memory-bank method has."""
+
+    layers: tuple[str, ...]
+    patch_size: int  # side of the neighbourhood, in feature map cells
+    sampler_name: Literal["identity", "greedy_coreset", "approx_greedy_coreset"]
+    sampler_percentage: float  # share of the patches that the coreset keeps, in (0, 1]; 1 keeps all
+    anomaly_scorer_num_nn: int
+    distance: Literal["l2sq", "l2"]
+    reweight: Literal["none", "paper", "upstream"]
+    reweight_b: int
+    continual: Literal["append", "replace"]
+    transfer: Literal["append", "replace"]
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sampler_percentage <= 1:
+            raise ValueError(f"_sampler_percentage must be in (0, 1], not {self.sampler_percentage}")
+        if self.patch_size < 1 or self.patch_size % 2 == 0:
+            raise ValueError(f"_patch_size must be odd, not {self.patch_size}")
+        if min(self.anomaly_scorer_num_nn, self.reweight_b) < 1:
+            raise ValueError("_anomaly_scorer_num_nn and _reweight_b must be at least 1")
+
+
+class MemoryBankMethod(ModelBase):
+    """Score patches by their distance to a coreset of the normal patches; nothing is trained by gradient."""
+
+    nets = LAYER_NETS
+    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    setting_reason = "it learns from normal images alone, labelled anomalies would enter its memory"
+    rotates_features = True
+
+    net: PatchCoreNet
+    backbone: Backbone
+
+    def __init__(self, config: RunConfig, params: MemoryBankParams) -> None:
+        super().__init__(config)
+        self.params = params
+        self.backbone = Backbone(config.run.backbone, params.layers)
+        self.net = PatchCoreNet(
+            embedding=self.embedding([self.backbone.channels[layer] for layer in params.layers]),
+            num_neighbors=params.anomaly_scorer_num_nn,
+            squared=params.distance == "l2sq",
+            reweight=params.reweight,
+            reweight_b=params.reweight_b,
+        ).to(self.device)
+
+    @abstractmethod
+    def embedding(self, channels: Sequence[int]) -> Embedding:
+        """Return what makes patch features (B * h * w, D) of feature maps of these widths."""
+
+    @abstractmethod
+    def project(self, patch_feature: Tensor, num_rows: int, generator: torch.Generator) -> Tensor:
+        """Return the (R, d) rows in which the coreset measures distances.
+
+        Args:
+            patch_feature: (R, D) rows of one batch.
+            num_rows: how many patch features the task has.
+            generator: draws the same projection for every batch.
+        """
+
+    @abstractmethod
+    def start_distance(self, projected: Tensor, task: Task) -> Tensor | None:
+        """Return the (N,) distances that the selection starts with; None to pick row 0 first."""
+
+    @torch.no_grad()
+    def train_model(self, train_loader: BatchLoader, task: Task) -> None:
+        """Select this task's coreset; keep earlier tasks' rows where `_continual` or `_transfer` says so."""
+        mode = self.params.transfer if task.setting == "transfer" else self.params.continual
+        self.net.remember(self._coreset(train_loader, task), append=task.step > 0 and mode == "append")
+
+    def predict_batch(self, batch: ScoringBatch) -> Prediction:
+        """Upsample and smooth the patch scores; the worst patch gives the image score."""
+        image_score, patch_score = self.net(self._feature_maps(batch))
+        _, height, width = patch_score.shape
+        mapper = AnomalyMapper((height, width), (batch.image.shape[2], batch.image.shape[3]), SIGMA)
+        return Prediction(image_score=image_score, anomaly_map=mapper.to(self.device)(patch_score))
+
+    def _feature_maps(self, batch: ScoringBatch) -> list[Tensor]:
+        features = self.features(batch)
+        return [features[layer] for layer in self.params.layers]
+
+    def _coreset(self, train_loader: BatchLoader, task: Task) -> Tensor:
+        """Return the (M, D) patch features of the training images that the sampler keeps."""
+        share = self.params.sampler_percentage
+        if self.params.sampler_name == "identity" or share == 1:
+            return torch.cat([rows for rows, _ in self._patch_features(train_loader, "embed")])
+        projected = self._projected(train_loader, task)
+        num_picks = max(1, int(len(projected) * share))
+        with self.bar("coreset", num_picks) as bar:
+            start = self.start_distance(projected, task)
+            picks = greedy_coreset(projected, num_picks, start, on_progress=bar.update)
+        return self._gathered(train_loader, picks)
+
+    def _patch_features(self, train_loader: BatchLoader, what: str) -> Iterator[tuple[Tensor, int]]:
+        """Yield the patch features (R, D) of a batch and its number of images, batch by batch."""
+        with self.bar(what, train_loader.num_images) as bar:
+            for batch in train_loader:
+                maps = self._feature_maps(batch)
+                rows = self.net.embedding(maps)
+                if self.config.setting.fewshot_feat_aug:
+                    rows = with_rotations(rows, *maps[0].shape[2:])
+                yield rows, len(batch.image)
+                bar.update(len(batch.image))
+
+    def _projected(self, train_loader: BatchLoader, task: Task) -> Tensor:
+        parts = []
+        for rows, num_images in self._patch_features(train_loader, "embed"):
+            num_rows = len(rows) // num_images * train_loader.num_images
+            parts.append(self.project(rows, num_rows, task.generator("projection")))
+        return torch.cat(parts)
+
+    def _gathered(self, train_loader: BatchLoader, picks: Tensor) -> Tensor:
+        """Return the patch features of the picked rows, in the order of the picks."""
+        wanted, order = picks.sort()
+        parts, first = [], 0
+        for rows, _ in self._patch_features(train_loader, "memory bank"):
+            inside = wanted[(wanted >= first) & (wanted < first + len(rows))]
+            parts.append(rows[inside - first])
+            first += len(rows)
+        return torch.cat(parts)[order.argsort()]

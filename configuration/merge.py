@@ -1,0 +1,130 @@
+"""Layers of keys: reading one from a YAML file, laying one over the other, naming what no file declares."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configuration.errors import UserError
+
+_Loader = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # the same loader in C, where PyYAML was built with it
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of a key and where it comes from: a file under configuration/, or a flag."""
+
+    value: Any
+    origin: str
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether it was given on the command line."""
+        return self.origin.startswith("-")
+
+    def problem(self, key: str, message: str) -> str:
+        """Return the line that tells what is wrong with this value of a key."""
+        return f"{self.origin}: {message}" if self.is_typed else f"{self.origin}: '{key}' {message}"
+
+
+Layer = Mapping[str, Value]
+
+
+def read_layer(folder: Path, name: str) -> Layer:
+    """Read one YAML file of plain keys.
+
+    Args:
+        folder: where `name` is relative to.
+        name: path of the file as errors and origins shall call it.
+
+    Raises:
+        UserError: no such file, no YAML, a tag other than YAML's own, or a key that stands twice.
+    """
+    try:
+        text = (folder / name).read_text(encoding="utf-8")
+        document = yaml.compose(text, Loader=_Loader)
+        content = parse_yaml(text)
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such file") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{name}: not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{name}: {_yaml_problem(error)}") from None
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise UserError(f"{name}: lines of the form 'key: value' are expected")
+    twice = sorted(_keys_that_stand_twice(document))
+    if twice:
+        raise UserError("\n".join(f"{name}: key '{key}' stands twice; keep one" for key in twice))
+    return {key: Value(value, name) for key, value in content.items()}
+
+
+def parse_yaml(text: str) -> object:
+    """Return what a YAML text says, plain values only.
+
+    Raises:
+        yaml.YAMLError: syntax error, or a tag that stands for an object.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """Return a YAML error in one line, with its line number."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())
+    where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+    return f"{where}{error.problem}"
+
+
+def merge(*layers: Layer) -> dict[str, Value]:
+    """Lay the layers over each other; a later one is stronger."""
+    return {key: value for layer in layers for key, value in layer.items()}
+
+
+def by_net(value: object, nets: Iterable[str]) -> object:
+    """Return the first of the nets' row of a table by net, else its row `default`; other values as they are.
+
+    Raises:
+        ValueError: the table has no row for any of the nets.
+    """
+    if not isinstance(value, dict):
+        return value
+    for net in (*nets, "default"):
+        if net in value:
+            return value[net]
+    raise ValueError(f"has no row for the net {' or '.join(filter(None, nets))}; add it, or a row 'default'")
+
+
+def unknown_keys(layer: Layer, known: Iterable[str]) -> Iterator[str]:
+    """Yield one line for each key of a layer that is not known."""
+    names = list(known)
+    for key, value in layer.items():
+        if key not in names:
+            yield f"{value.origin}: unknown key '{key}'{nearest(key, names)}"
+
+
+def raise_all(problems: Iterable[str]) -> None:
+    """Raise all problems as one error, a line each; none of them, none is raised."""
+    lines = list(dict.fromkeys(problems))
+    if lines:
+        raise UserError("\n".join(lines))
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with the most similar name, or nothing where none is similar."""
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+def _keys_that_stand_twice(node: object) -> set[str]:
+    if isinstance(node, yaml.SequenceNode):
+        return {key for item in node.value for key in _keys_that_stand_twice(item)}
+    if not isinstance(node, yaml.MappingNode):
+        return set()
+    keys = [key.value for key, _ in node.value]
+    deeper = {key for _, item in node.value for key in _keys_that_stand_twice(item)}
+    return deeper | {key for key in keys if keys.count(key) > 1}

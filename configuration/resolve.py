@@ -1,0 +1,168 @@
+"""From a command line and the YAML files to one checked value per key, without importing torch."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from configuration import registration
+from configuration.checks import check_names, check_nets, check_tasks, check_values
+from configuration.coercion import coerced
+from configuration.command_line import Request
+from configuration.errors import UserError
+from configuration.merge import Layer, Value, by_net, merge, nearest, raise_all, read_layer, unknown_keys
+from configuration.options import DEFAULTS, FLAG_ONLY
+
+TRAIN_FILE = "2_train_base/centralized_learning.yaml"
+BACKBONE_KEY = "_backbone"  # of nets that carry a backbone; the framework reads it, no Params has it
+OPTIONAL_KEYS = frozenset({"num_epochs"})  # declared by the methods that train in epochs
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Everything that can be known and checked quickly.
+
+    Args:
+        names: the chosen paradigm, model, dataset and net.
+        backbone: the pretrained trunk; "" where there is none.
+        plain: the framework's keys, each of the type that its hint says.
+        method: the keys of the method's own, as YAML reads them.
+        dataset: the keys of the data set's own, as YAML reads them.
+        files: the YAML files of data set, training and method.
+    """
+
+    setting: str
+    names: Mapping[str, Value]
+    backbone: Value
+    plain: Layer
+    method: Layer
+    dataset: Layer
+    files: tuple[str, str, str]
+
+    @property
+    def nets(self) -> tuple[str, str]:
+        """The names that a table by net is asked for, in this order."""
+        return str(self.names["net"].value), str(self.backbone.value)
+
+
+def resolve(request: Request, hints: Mapping[str, object]) -> Resolved:
+    """Lay the layers over each other and check all that needs no method.
+
+    Args:
+        request: what was typed.
+        hints: type of every key of the framework.
+
+    Raises:
+        UserError: one line per problem.
+    """
+    names = _names(request, hints)
+    setting = request.settings[0]
+    files = _files(names)
+    layers = _read(files)
+    typed = _typed(request, setting)
+    merged = merge(*layers, typed)
+    names["net"] = merged.get("net", Value("", files[-1]))
+    backbone = _backbone(names["net"], merged)
+    plain, type_problems = coerced(merged, hints, (str(names["net"].value), str(backbone.value)))
+    raise_all(
+        [
+            *request.problems,
+            *_undeclared(request, merge(*layers), str(names["model"].value)),
+            *_misplaced(layers, hints, str(names["dataset"].value)),
+            *_missing(merged, hints, files),
+            *check_nets(names["net"], backbone, merged[BACKBONE_KEY] if BACKBONE_KEY in layers[2] else None),
+            *type_problems,
+            *check_values(plain, setting),
+            *check_tasks(plain, setting),
+        ]
+    )
+    method = {key: merged[key] for key in layers[2] if key.startswith("_") and key != BACKBONE_KEY}
+    dataset = {key: merged[key] for key in layers[0] if key not in hints}
+    return Resolved(setting, names, backbone, _rehearsed(plain), method, dataset, files)
+
+
+def _names(request: Request, hints: Mapping[str, object]) -> dict[str, Value]:
+    """Return paradigm, data set and model; where these are wrong there is no telling which files to read."""
+    names = {key: request.values.get(key, Value(name, f"--{key}")) for key, name in DEFAULTS.items()}
+    problems = [*check_names(request.settings, names, request.values)]
+    if problems:
+        raise_all([*request.problems, *problems, *coerced(request.values, hints, ())[1]])
+    return names
+
+
+def _files(names: Layer) -> tuple[str, str, str]:
+    """Return the YAML files of a run, the weakest first."""
+    dataset, model = names["dataset"].value, names["model"].value
+    return (
+        f"{registration.DATASET_FOLDER}/{dataset}.yaml",
+        TRAIN_FILE,
+        f"{registration.MODEL_FOLDER}/{model}.yaml",
+    )
+
+
+def _read(files: Sequence[str]) -> tuple[Layer, Layer, Layer]:
+    problems: list[str] = []
+    layers: list[Layer] = []
+    for file in files:
+        try:
+            layer = read_layer(registration.ROOT / "configuration", file)
+            layers.append({key: value for key, value in layer.items() if key not in ("dataset", "model")})
+        except UserError as error:
+            problems.append(str(error))
+    raise_all(problems)
+    dataset, train, model = layers
+    return dataset, train, model
+
+
+def _typed(request: Request, setting: str) -> Layer:
+    """Return the typed keys; in the transfer setting -ne is the length of the second step."""
+    typed = {key: value for key, value in request.values.items() if key not in FLAG_ONLY}
+    if setting == "transfer" and "num_epochs" in typed and typed["num_epochs"].origin == "--num-epochs":
+        typed["transfer_num_epochs"] = typed.pop("num_epochs")
+    return typed
+
+
+def _backbone(net: Value, merged: Layer) -> Value:
+    if registration.is_backbone(str(net.value)):
+        return net
+    inside = merged.get(BACKBONE_KEY, Value("", net.origin))
+    try:
+        return Value(by_net(inside.value, [str(net.value)]), inside.origin)
+    except ValueError as error:
+        raise UserError(inside.problem(BACKBONE_KEY, str(error))) from None
+
+
+def _undeclared(request: Request, declared: Layer, model: str) -> Iterator[str]:
+    """Yield a line per typed key that no YAML file of this run declares."""
+    for key, value in request.values.items():
+        needs = "num_epochs" if key == "transfer_num_epochs" else key
+        if needs in declared or key in FLAG_ONLY:
+            continue
+        if value.origin.startswith("--set") and needs == key:
+            yield f"{value.origin}: no YAML file of this run has this key{nearest(key, declared)}"
+        else:
+            yield f"{value.origin}: {model} has no use for it; its YAML files have no '{needs}'"
+
+
+def _misplaced(layers: Sequence[Layer], hints: Mapping[str, object], dataset: str) -> Iterator[str]:
+    """Yield a line per key of a YAML file that is neither the framework's nor, by its prefix, the file's."""
+    for layer, prefix in zip(layers, (f"{dataset}_", None, "_"), strict=True):
+        plain = {key: value for key, value in layer.items() if prefix is None or not key.startswith(prefix)}
+        flags = [key for key in plain if key in registration.SETTINGS]
+        yield from (
+            f"{plain.pop(key).origin}: '{key}' is chosen on the command line only, by --{key}"
+            for key in flags
+        )
+        yield from unknown_keys(plain, hints)
+
+
+def _missing(merged: Layer, hints: Mapping[str, object], files: Sequence[str]) -> Iterator[str]:
+    for key in hints:
+        if key not in merged and key not in OPTIONAL_KEYS:
+            yield f"{' or '.join(files)}: key '{key}' is missing"
+
+
+def _rehearsed(plain: Layer) -> Layer:
+    """Return the keys with what --debug does to them: one epoch in every step, whatever else is asked for."""
+    if not plain["debug"].value:
+        return {**plain, "batch_limit": Value(None, "no --debug")}
+    short = {key: Value(1, "--debug") for key in ("num_epochs", "transfer_num_epochs") if key in plain}
+    return {**plain, **short}

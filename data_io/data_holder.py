@@ -1,0 +1,212 @@
+"""DataHolder: from a data set and a configuration to the steps of the chosen setting, with their images."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from augmentation.fewshot import augment
+from configuration.config import RunConfig, Setting, SettingSection
+from configuration.errors import UserError
+from data_io.decode import Geometry, Pixels
+from data_io.images import HeldImages, Images, ImageTable, Progress
+from data_io.loaders import ScoringLoader, TrainLoader
+from data_io.masks import MaskReader
+from data_io.records import Sample, Split, derive_seed
+from data_io.steps import PlannedStep, TestSet, plan
+from data_io.tasks import chosen_classes
+from data_io.tensor_store import TensorStore
+from dataset.base import DatasetBase
+
+
+@dataclass(frozen=True)
+class TestData:
+    """One test set with its images; the ground truth never reaches a method.
+
+    Args:
+        plan: which task, category and samples.
+        loader: the images in the order of the samples.
+        ground_truth_mask: (H, W) uint8 per sample; None where an anomalous image has no or an empty mask.
+    """
+
+    plan: TestSet
+    loader: ScoringLoader
+    ground_truth_mask: tuple[Pixels | None, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to train on, and what to evaluate afterwards.
+
+    Args:
+        number: position in the run.
+        plan: the step as records.
+        train_loader: its training images.
+        tests: the test sets to evaluate after it.
+        decode_seconds: the training images' share of the decoding time.
+    """
+
+    number: int
+    plan: PlannedStep
+    train_loader: TrainLoader
+    tests: tuple[TestData, ...]
+    decode_seconds: float
+
+
+class DataHolder:
+    """Build the steps of a run: list, split, decode, and check everything before any training.
+
+    Attributes:
+        data_hash: of the chosen tasks' files; after `create`.
+        notes: lines for the user, such as missing masks; after `create`.
+
+    Args:
+        dataset_class: the loader of the data set.
+        config: the run's configuration.
+        needs_labels: whether training batches carry labels and masks.
+        store: the cache of decoded images; None for none.
+        progress: wraps an iterable, given what it does and its length, with a progress bar.
+    """
+
+    def __init__(
+        self,
+        dataset_class: type[DatasetBase],
+        config: RunConfig,
+        needs_labels: bool = False,
+        store: TensorStore | None = None,
+        progress: Progress = lambda items, _what, _total: items,
+    ) -> None:
+        self.config = config
+        self.needs_labels = needs_labels
+        self.store = store
+        self.progress = progress
+        self.dataset = dataset_class(config.data.root, config.dataset_params, config.run.seed)
+        self.geometry = Geometry(config.data.data_size, config.data.data_crop_size)
+        self.device = torch.device(config.run.device)
+        self.data_hash = ""
+        self.notes: list[str] = []
+
+    def create(self) -> list[Step]:
+        """Return the steps in the order in which they run.
+
+        Raises:
+            UserError: a folder or class is missing, or a file cannot be read.
+        """
+        self.notes += self.dataset.prepare()
+        splits = self._splits()
+        self.data_hash = data_hash(self.dataset.root, splits.values())
+        planned = plan(splits, self.dataset.classes, self.config)
+        table = self._decode(planned)
+        masks = self._masks(planned)
+        return [self._step(number, step, table, masks) for number, step in enumerate(planned)]
+
+    def _splits(self) -> dict[int, Split]:
+        """Return class id -> its samples, of the chosen tasks only."""
+        run = self.config.run
+        chosen = chosen_classes(
+            (*run.train_task_ids, *run.valid_task_ids), len(self.dataset.classes), self.config.data.num_task
+        )
+        splits = {}
+        for class_id in (class_id for class_ids in chosen.values() for class_id in class_ids):
+            train, test = (tuple(self.dataset.samples(class_id, split)) for split in ("train", "test"))
+            self._refuse_empty(class_id, train, test)
+            self.notes += self.dataset.notes(class_id)
+            splits[class_id] = Split(train, test)
+        return splits
+
+    def _refuse_empty(self, class_id: int, train: Sequence[Sample], test: Sequence[Sample]) -> None:
+        name = f"{self.config.run.dataset}: class {class_id} ({self.dataset.classes[class_id]})"
+        for split, samples in (("training", train), ("test", test)):
+            if not samples:
+                raise UserError(
+                    f"{name} has no {split} image under {self.dataset.root} "
+                    f"({self.config.data.root_origin}); complete the folder or choose another -tid"
+                )
+
+    def _decode(self, planned: Sequence[PlannedStep]) -> ImageTable:
+        samples = [
+            sample
+            for step in planned
+            for part in (step.train, *(t.samples for t in step.tests))
+            for sample in part
+        ]
+        return ImageTable(
+            list(dict.fromkeys(sample.path for sample in samples)),
+            self.geometry,
+            self.device,
+            self.config.data.data_memory_mb,
+            self.config.data.num_workers,
+            self.store,
+            self.progress,
+        )
+
+    def _masks(self, planned: Sequence[PlannedStep]) -> dict[Sample, Pixels | None]:
+        data = self.config.data
+        reader = MaskReader(
+            data.mask_size,
+            data.mask_crop_size,
+            self.geometry.share,
+            self.dataset.mask_threshold,
+            self.store,
+            data.num_workers,
+        )
+        tested = dict.fromkeys(sample for step in planned for test in step.tests for sample in test.samples)
+        masks = reader.read(list(tested), self.progress)
+        missing = [sample for sample, mask in masks.items() if mask is None]
+        if missing:
+            first = missing[0].path
+            self.notes.append(
+                f"{len(missing)} anomalous images without a mask, such as {first}, "
+                "count for the image metrics only"
+            )
+        return masks
+
+    def _step(
+        self, number: int, plan: PlannedStep, table: ImageTable, masks: Mapping[Sample, Pixels | None]
+    ) -> Step:
+        tests = tuple(
+            TestData(
+                plan=test,
+                loader=ScoringLoader(table, table.rows_of(test.samples), self.config.data.valid_batch_size),
+                ground_truth_mask=tuple(masks[sample] for sample in test.samples),
+            )
+            for test in plan.tests
+        )
+        decode_seconds = table.seconds * len(plan.train) / len(table)
+        return Step(number, plan, self._train_loader(plan, table), tests, decode_seconds)
+
+    def _train_loader(self, plan: PlannedStep, table: ImageTable) -> TrainLoader:
+        data, setting = self.config.data, self.config.setting
+        rows = table.rows_of(plan.train)
+        images: Images = table
+        if self.config.run.setting is Setting.FEWSHOT and setting.fewshot_data_aug:
+            images = augmented(table, rows, setting, plan.task.generator("few-shot augmentation"))
+            rows = torch.arange(len(images.key))
+        return TrainLoader(images, rows, data.train_batch_size, batch_limit=data.batch_limit)
+
+
+def data_hash(root: Path, splits: Iterable[Split]) -> str:
+    """Return 12 hex digits that depend on the relative names and the sizes of all images only."""
+    samples = sorted({sample for split in splits for part in (split.train, split.test) for sample in part})
+    lines = [
+        f"{sample.path.relative_to(root).as_posix()}\t{sample.path.stat().st_size}" for sample in samples
+    ]
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=6).hexdigest()
+
+
+def augmented(
+    table: ImageTable, rows: Tensor, setting: SettingSection, generator: torch.Generator
+) -> HeldImages:
+    """Return each of these images followed by its generated copies, which have keys of their own."""
+    image, _ = augment(table.read(rows), None, setting.fewshot_aug_type, setting.fewshot_num_dg, generator)
+    copies = 1 + setting.fewshot_num_dg
+    what = (setting.fewshot_aug_type, copies, generator.initial_seed())
+    keys = [
+        key if copy == 0 else derive_seed(key, *what, position, copy)
+        for position, key in enumerate(table.key[rows].tolist())
+        for copy in range(copies)
+    ]
+    return HeldImages(image, torch.tensor(keys))

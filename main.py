@@ -1,0 +1,42 @@
+"""IM-IAD: train and test an anomaly detection method; `main.py --help` says how."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+from configuration import command_line, listing, registration
+from configuration.config import config_values, load_config
+from configuration.errors import UserError
+from configuration.merge import raise_all
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do what the command line asks for; return 0 when done, 2 for what the user can mend, 130 if interrupted."""
+    try:
+        request = command_line.parse(argv)
+        if request.wants_list:
+            raise_all(request.problems)
+            registration.check_tables()
+            sys.stdout.write(listing.tables() + "\n")
+            return 0
+        config = load_config(argv)
+        sys.stderr.writelines(f"{note}\n" for note in config.notes)
+        if request.wants_dry_run:
+            from tools.run_folder import config_text  # brings numpy, which --help need not wait for
+
+            sys.stdout.write(config_text(config_values(config), config.origin))
+            return 0
+        registration.load(registration.PARADIGMS[config.run.paradigm])(config)
+        return 0
+    except UserError as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

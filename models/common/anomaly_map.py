@@ -1,0 +1,63 @@
+"""From patch scores to pixels: bilinear upsampling and Gaussian smoothing as one linear map per side.
+
+Source: PatchCore, Roth et al., CVPR 2022, section 3.3 (sigma = 4 pixels); smoothing as scipy's
+`gaussian_filter`: cut at 4 sigma, border mirrored with the edge repeated.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+TRUNCATE = 4.0  # standard deviations at which scipy's gaussian_filter cuts the kernel
+
+
+class AnomalyMapper(nn.Module):
+    """Upsample and smooth patch scores: map = A_h S A_w^T, exactly interpolation and then the filter.
+
+    Args:
+        grid: (h, w) of the patch scores.
+        size: (H, W) of the maps, in pixels.
+        sigma: standard deviation of the Gaussian, in pixels of the map; 0 for no smoothing.
+    """
+
+    vertical: Tensor  # (H, h)
+    horizontal: Tensor  # (w, W)
+
+    def __init__(self, grid: tuple[int, int], size: tuple[int, int], sigma: float = 4.0) -> None:
+        super().__init__()
+        self.register_buffer("vertical", _operator(grid[0], size[0], sigma), persistent=False)
+        self.register_buffer("horizontal", _operator(grid[1], size[1], sigma).T, persistent=False)
+
+    def forward(self, patch_score: Tensor) -> Tensor:
+        """Map (B, h, w) patch scores to (B, H, W) anomaly maps."""
+        return self.vertical @ (patch_score @ self.horizontal)
+
+
+def mean_anomaly_map(level_scores: Sequence[Tensor], size: tuple[int, int], sigma: float = 4.0) -> Tensor:
+    """Return the (B, H, W) mean of the maps of several levels, each with (B, h_l, w_l) scores."""
+    maps = [AnomalyMapper((s.shape[1], s.shape[2]), size, sigma).to(s.device)(s) for s in level_scores]
+    return torch.stack(maps).mean(0)
+
+
+@lru_cache(maxsize=32)
+def _operator(inputs: int, outputs: int, sigma: float) -> Tensor:
+    """Return the (outputs, inputs) float32 matrix that upsamples and then smooths one side."""
+    identity = torch.eye(inputs, dtype=torch.float64)
+    upsampling = F.interpolate(identity[None], size=outputs, mode="linear")[0].T
+    return (_smoothing(outputs, sigma) @ upsampling).float()
+
+
+def _smoothing(length: int, sigma: float) -> Tensor:
+    """Return the (length, length) float64 matrix of a Gaussian filter with mirrored borders."""
+    if sigma == 0:
+        return torch.eye(length, dtype=torch.float64)
+    radius = int(TRUNCATE * sigma + 0.5)
+    offset = torch.arange(-radius, radius + 1)
+    weight = torch.exp(-0.5 * (offset.double() / sigma) ** 2)
+    source = (torch.arange(length)[:, None] + offset) % (2 * length)
+    source = torch.minimum(source, 2 * length - 1 - source)  # ... 1 0 | 0 1 2 ... n-1 | n-1 n-2 ...
+    smoothing = torch.zeros(length, length, dtype=torch.float64)
+    return smoothing.scatter_add_(1, source, (weight / weight.sum()).expand(length, -1))

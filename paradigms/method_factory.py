@@ -1,0 +1,72 @@
+"""Build a method: seeded, with its pretrained backbone in place, frozen and cached."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from arch.base import ModelBase
+from configuration import registration
+from configuration.config import RunConfig
+from configuration.errors import UserError
+from data_io.feature_cache import FeatureCache
+from data_io.records import derive_seed
+from data_io.tensor_store import TensorStore
+from tools.progress import progress_bar
+from tools.weights import find_weights
+
+CHECKPOINTS_VARIABLE = "IMIAD_CHECKPOINTS"
+
+
+def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBase, str]:
+    """Return a new, untrained method and what the `weights` column says of its backbone.
+
+    The random start depends on the run's seed only: every task's model starts from the same weights.
+
+    Raises:
+        UserError: the pretrained weights cannot be had or do not fit.
+    """
+    make_deterministic(derive_seed(config.run.seed, "model"))
+    method: ModelBase = registration.load(registration.MODELS[config.run.model])(config, config.params)
+    method.bar = progress_bar
+    if method.backbone is None:
+        return method, ""
+    weights = load_pretrained(method, config)
+    method.backbone.to(method.device)
+    if method.has_frozen_backbone:
+        method.backbone.freeze()
+        method.feature_reader = FeatureCache(
+            method.backbone, store, config.data.feature_memory_mb, method.device, config.run.amp
+        )
+    return method, weights
+
+
+def load_pretrained(method: ModelBase, config: RunConfig) -> str:
+    """Put the weights that `-w` asks for into the method's backbone; return what the row says of them."""
+    if method.backbone is None:
+        raise ValueError("the method has no backbone")
+    name = config.run.backbone
+    folders = [
+        registration.ROOT / "checkpoints",
+        *map(Path, os.environ.get(CHECKPOINTS_VARIABLE, "").split(os.pathsep)),
+    ]
+    state, described = find_weights(name, config.run.weights, folders)
+    if state is None:
+        return described
+    try:
+        is_partial = method.backbone.load_weights(state, config.run.partial_weights)
+    except ValueError as error:
+        raise UserError(
+            f"-w {config.run.weights}: {error}; give a file of {name}, or --partial-weights"
+        ) from error
+    return f"{described}+partial" if is_partial else described
+
+
+def make_deterministic(seed: int) -> None:
+    """Seed what libraries draw from by themselves, and choose repeatable algorithms."""
+    os.environ.setdefault(
+        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+    )  # cuBLAS repeats itself only with a fixed workspace
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,124 @@
+"""What every registered method keeps, tried on the generated data set with small nets."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from arch.base import ModelBase
+from configuration import registration
+from configuration.config import RunConfig, load_config
+from data_io.data_holder import DataHolder, Step
+from data_io.records import ScoringBatch
+from dataset._example import Example
+from paradigms.method_factory import build_method
+
+METHODS = sorted(registration.MODELS)
+SETTING_WORDS = {
+    "vanilla": ["-v", "-tid", "1"],
+    "semi": ["-s", "-san", "4", "-tid", "1"],
+    "fewshot": ["-f", "-fe", "2", "-fda", "-fnd", "2", "-tid", "1"],
+    "continual": ["-c", "-tid", "1", "0"],
+    "noisy": ["-z", "-nr", "0.1", "-tid", "1"],
+    "transfer": ["-t", "-ttn", "4", "-tid", "1", "-vid", "0"],
+}
+ROWS = {"continual": 3, "transfer": 4}
+
+
+def net_words(model: str) -> list[str]:
+    """Return the words that give a method a net which needs no download."""
+    nets = registration.load(registration.MODELS[model]).nets
+    return ["-n", "net_tiny"] if "net_tiny" in nets else ["-n", nets[0]]
+
+
+def config_of(model: str, root: Path, work_dir: Path, *words: str) -> RunConfig:
+    common = ["-m", model, *net_words(model), "-d", "_example", "-rp", str(root), "-wd", str(work_dir)]
+    return load_config([*(words or SETTING_WORDS["vanilla"]), *common, "-w", "none", "-g", "cpu", "--debug"])
+
+
+def trained(config: RunConfig) -> tuple[ModelBase, Step]:
+    method, _ = build_method(config, store=None)
+    step = DataHolder(Example, config, method.needs_labels).create()[0]
+    method.train_model(step.train_loader, step.plan.task)
+    return method, step
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def learned(
+    request: pytest.FixtureRequest, example_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunConfig, ModelBase, Step]:
+    config = config_of(request.param, example_root, tmp_path_factory.mktemp("work"))
+    return config, *trained(config)
+
+
+def first_batch(step: Step) -> ScoringBatch:
+    return next(iter(step.tests[0].loader))
+
+
+def test_scores_are_finite_raw_and_of_the_right_shape(learned: tuple[RunConfig, ModelBase, Step]) -> None:
+    _, method, step = learned
+    found = method.prediction(step.tests[0].loader)
+    assert found.image_score.shape == (50,)
+    assert len(set(found.image_score.tolist())) > 10
+    assert (found.anomaly_map is not None) == method.localizes
+    if found.anomaly_map is not None:
+        assert found.anomaly_map.shape == (50, 256, 256)
+        assert len(set(found.anomaly_map[0].ravel().tolist())) > 100, "a map is not binary"
+
+
+def test_an_image_scores_the_same_alone_and_in_any_batch(learned: tuple[RunConfig, ModelBase, Step]) -> None:
+    _, method, step = learned
+    batch = first_batch(step)
+    method.net.eval()
+    whole = method.predict_batch(batch).image_score
+    for rows in ([0], [3, 1], [5, 4, 3, 2, 1, 0, 0]):
+        part = method.predict_batch(ScoringBatch(batch.image[rows], batch.image_key[rows])).image_score
+        torch.testing.assert_close(part, whole[rows], rtol=1e-4, atol=1e-5)
+
+
+def test_a_stain_raises_the_score(learned: tuple[RunConfig, ModelBase, Step]) -> None:
+    _, method, step = learned
+    method.net.eval()
+    clean = next(iter(step.train_loader)).image[:8]
+    stained = clean.clone()
+    stained[:, :, 100:140, 100:140] = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
+    scores = [
+        method.predict_batch(ScoringBatch(image, torch.arange(8) + offset)).image_score.mean()
+        for image, offset in ((clean, 1000), (stained, 2000))
+    ]
+    assert scores[1] > scores[0]
+
+
+def test_a_restored_state_scores_the_same(learned: tuple[RunConfig, ModelBase, Step]) -> None:
+    config, method, step = learned
+    restored, _ = build_method(config, store=None)
+    restored.load_state_dict(method.state_dict())
+    batch = first_batch(step)
+    for each in (method, restored):
+        each.net.eval()
+    assert torch.equal(restored.predict_batch(batch).image_score, method.predict_batch(batch).image_score)
+
+
+def test_the_same_seed_gives_the_same_scores(learned: tuple[RunConfig, ModelBase, Step]) -> None:
+    config, method, step = learned
+    again, _ = trained(config)
+    batch = first_batch(step)
+    for each in (method, again):
+        each.net.eval()
+    assert torch.equal(again.predict_batch(batch).image_score, method.predict_batch(batch).image_score)
+
+
+@pytest.mark.parametrize("setting", SETTING_WORDS)
+@pytest.mark.parametrize("model", METHODS)
+def test_every_declared_setting_runs_and_no_other(model: str, setting: str, run_program, capsys) -> None:  # type: ignore[no-untyped-def]
+    method_class: type[ModelBase] = registration.load(registration.MODELS[model])
+    words = [*SETTING_WORDS[setting], "-m", model, *net_words(model), "-d", "_example", "-w", "none"]
+    if setting not in method_class.settings:
+        with pytest.raises(AssertionError):
+            run_program(*words, debug=True)
+        assert method_class.setting_reason in capsys.readouterr().err
+        return
+    rows = run_program(*words, debug=True)
+    assert len(rows) == ROWS.get(setting, 1)
+    assert {row["setting"] for row in rows} == {setting}
+    assert all(bool(row["pixel_auroc"]) == method_class.localizes for row in rows)

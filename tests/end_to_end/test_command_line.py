@@ -1,0 +1,96 @@
+"""The real main.py: help, list, wrong words, dry run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DRY = ("-v", "-m", "patchcore", "-d", "mvtec2d", "-tid", "0", "-g", "cpu", "--dry-run")
+
+
+def run(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "IMIAD_DATA"}
+    command = [sys.executable, str(ROOT / "main.py"), *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_flag_group() -> None:
+    done = run("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for word in ("--vanilla, -v", "--sampler-percentage", "--set KEY=VALUE", "--dry-run", "patchcore"):
+        assert word in done.stdout
+
+
+def test_list_shows_all_tables() -> None:
+    done = run("--list")
+    assert (done.returncode, done.stderr) == (0, "")
+    names = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+    assert names >= {
+        "patchcore",
+        "_example",
+        "resnet18",
+        "timm/<name>",
+        "mvtec2d",
+        "folder",
+        "--vanilla",
+        "--transfer",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "problems"),
+    [
+        (
+            ("-v", "-m", "patchcor", "-d", "mvtec2d"),
+            ["--model patchcor: no such method; did you mean 'patchcore'?"],
+        ),
+        (
+            ("-v", *DRY[1:], "--nett", "x", "--set", "sead=3"),
+            ["--nett: no such flag; did you mean '--net'?", "--set sead: "],
+        ),
+        ((*DRY, "-tid", "99"), ["--train-task-id: no task 99; choose from 0 to 14"]),
+        ((*DRY, "-g", "0,1"), ["--gpu-id: must be a whole number or cpu, not '0,1'"]),
+        ((*DRY, "-ne", "3"), ["--num-epochs: patchcore has no use for it"]),
+        ((*DRY, "-f"), ["--vanilla --fewshot: give exactly one of"]),
+        (DRY[1:], ["no setting: give exactly one of"]),
+        ((*DRY, "-p", "f2d"), ["--paradigm f2d: not built yet; use c2d"]),
+        (("-s", *DRY[1:]), ["--semi: patchcore does not run in this setting: "]),
+    ],
+)
+def test_wrong_use_is_a_line_per_problem_and_nothing_else(
+    tmp_path: Path, words: tuple[str, ...], problems: list[str]
+) -> None:
+    done = run(*words, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(problems)
+    for line, problem in zip(lines, problems, strict=True):
+        assert line.startswith(problem)
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_where_an_error_comes_from() -> None:
+    done = run("-v", "-m", "patchcor", "--debug")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_a_dry_run_shows_every_value_with_its_origin_and_writes_nothing(tmp_path: Path) -> None:
+    done = run(*DRY, "-sp", "0.05", "-wd", "out", "--set", "vis_num=3", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    values = yaml.safe_load(done.stdout)
+    assert (values["setting"], values["_sampler_percentage"], values["vis_num"]) == ("vanilla", 0.05, 3)
+    origins = {line.split(":")[0]: line.partition("# ")[2] for line in done.stdout.splitlines()}
+    assert origins["_sampler_percentage"] == "--sampler-percentage"
+    assert origins["_patch_size"] == "1_model_base/patchcore.yaml"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_that_is_not_there_is_one_line() -> None:
+    done = run(*DRY, "-g", "97")
+    assert done.returncode == 0
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,85 @@
+"""The image table: the same batches wherever it is kept, nothing decoded twice."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from configuration.errors import UserError
+from data_io import images as module
+from data_io.decode import Geometry
+from data_io.images import ImageTable
+from data_io.loaders import ScoringLoader, TrainLoader
+from data_io.records import Sample
+from data_io.tensor_store import TensorStore
+
+GEOMETRY = Geometry(32, 32)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    rng = np.random.default_rng(0)
+    found = [tmp_path / f"{index}.png" for index in range(9)]
+    for path in found:
+        Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(path)
+    return found
+
+
+def table_of(paths: list[Path], memory_mb: int = 100, store: TensorStore | None = None) -> ImageTable:
+    return ImageTable(paths, GEOMETRY, torch.device("cpu"), memory_mb, 2, store, lambda items, _what, _total: items)
+
+
+def test_held_and_streamed_images_are_the_same(paths: list[Path], tmp_path: Path) -> None:
+    held, streamed = table_of(paths), table_of(paths, memory_mb=0)
+    stored = table_of(paths, memory_mb=0, store=TensorStore(tmp_path / "cache", 100))
+    assert (held.place, streamed.place, stored.place) == ("memory", "disk", "disk")
+    rows = torch.tensor([4, 0, 4, 8])
+    for other in (streamed, stored):
+        assert torch.equal(held.read(rows), other.read(rows))
+
+
+def test_second_run_decodes_nothing(paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = table_of(paths, store=TensorStore(tmp_path / "cache", 100))
+
+    def refuse(path: Path, geometry: Geometry) -> None:
+        raise AssertionError(f"{path} was decoded again")
+
+    monkeypatch.setattr(module, "decode_image", refuse)
+    second = table_of(paths, store=TensorStore(tmp_path / "cache", 100))
+    assert torch.equal(first.read(torch.arange(9)), second.read(torch.arange(9)))
+
+
+def test_replaced_file_gets_another_key(paths: list[Path]) -> None:
+    before = table_of(paths).key
+    Image.new("RGB", (40, 50), "red").save(paths[3])
+    after = table_of(paths).key
+    assert (before != after).nonzero().flatten().tolist() == [3]
+
+
+def test_broken_file_ends_the_table(paths: list[Path]) -> None:
+    paths[5].write_text("no picture")
+    for memory_mb in (0, 100):
+        with pytest.raises(UserError, match=r"5\.png"):
+            table_of(paths, memory_mb)
+
+
+def test_loaders_give_every_image_once_in_order(paths: list[Path]) -> None:
+    table = table_of(paths)
+    rows = table.rows_of([Sample(path, 0) for path in paths[2:]])
+    for loader in (TrainLoader(table, rows, 3), ScoringLoader(table, rows, 3)):
+        batches = list(loader)
+        assert [len(batch.image) for batch in batches] == [3, 3, 1]
+        assert len(batches) == len(loader)
+        assert torch.equal(torch.cat([batch.image_key for batch in batches]), table.key[2:])
+        image = torch.cat([batch.image for batch in batches])
+        assert torch.equal(image, table.read(rows).float() / 255)
+
+
+def test_chosen_order_and_batch_limit(paths: list[Path]) -> None:
+    table = table_of(paths)
+    loader = TrainLoader(table, torch.arange(9), 2, batch_limit=2)
+    assert (loader.num_images, len(loader)) == (4, 2)
+    keys = torch.cat([batch.image_key for batch in loader.in_order(torch.tensor([3, 1, 1]))])
+    assert torch.equal(keys, table.key[[3, 1, 1]])

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from configuration.errors import UserError
+from tools.checkpoint import load_model, save_model
+
+METADATA = {"model": "patchcore", "net": "resnet18", "backbone": "resnet18", "weights": "imagenet"}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_model(tmp_path / "model.safetensors", {"bank": torch.arange(4000.0)}, METADATA)
+    return tmp_path / "model.safetensors"
+
+
+def test_a_state_comes_back_as_it_was_with_its_metadata(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    state: dict[str, Tensor] = dict(net.state_dict())
+    bank = torch.randn(6, 5)
+    state |= {
+        "shared": bank,
+        "view": bank[1:3],
+        "turned": bank.T,
+        "half": bank.bfloat16(),
+        "empty": torch.zeros(0, 3),
+        "parameter": nn.Parameter(torch.ones(2)),
+    }
+    save_model(tmp_path / "a/model.safetensors", state, METADATA)
+    found, metadata = load_model(tmp_path / "a/model.safetensors", {"model": "patchcore"})
+    assert metadata == METADATA
+    assert found.keys() == state.keys()
+    for name, tensor in state.items():
+        assert found[name].dtype == tensor.dtype
+        torch.testing.assert_close(found[name], tensor.detach(), rtol=0, atol=0)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["model.safetensors"]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.safetensors: .*--save-model"):
+        load_model(tmp_path / "none.safetensors", {})
+    with pytest.raises(UserError, match="no model to load"):
+        load_model(tmp_path, {})
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, -1])
+def test_a_truncated_file_is_damaged(saved: Path, keep: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:keep])
+    with pytest.raises(UserError, match="damaged"):
+        load_model(saved, {})
+
+
+@pytest.mark.parametrize("place", [3, 60, -1, -9000])
+def test_an_altered_file_is_not_loaded(saved: Path, place: int) -> None:
+    content = bytearray(saved.read_bytes())
+    content[place] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(UserError):
+        load_model(saved, METADATA)
+
+
+def test_weights_from_elsewhere_are_no_checkpoint(tmp_path: Path) -> None:
+    save_file({"conv1.weight": torch.zeros(2)}, tmp_path / "net.safetensors")
+    with pytest.raises(UserError, match="not written by --save-model"):
+        load_model(tmp_path / "net.safetensors", {})
+
+
+def test_the_checkpoint_of_another_model_is_refused(saved: Path) -> None:
+    with pytest.raises(UserError, match="model is 'patchcore', the run's is 'padim'"):
+        load_model(saved, {"model": "padim"})
+
+
+def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        save_model(tmp_path / "file/model.safetensors", {"a": torch.zeros(1)}, METADATA)

@@ -1,0 +1,124 @@
+import csv
+import json
+import logging
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from configuration.errors import UserError
+from tools.run_folder import RunFolder, StepFiles, config_text
+
+
+class Mode(str, Enum):
+    FAST = "fast"
+
+
+def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    runs = [RunFolder.create(tmp_path) for _ in range(50)]
+    assert len({run.run_id for run in runs}) == 50
+    assert all(run.path.parent == tmp_path / "runs" and run.path.is_dir() for run in runs)
+    assert runs[0].run_id[:8] == runs[0].started_at[:10].replace("-", "")
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        RunFolder.create(tmp_path)
+
+
+def test_the_configuration_reads_back_and_names_its_origins(tmp_path: Path) -> None:
+    values = {
+        "model": "patchcore",
+        "_lr": {"resnet18": 1e-5},
+        "tasks": (0, 1),
+        "setting": Mode.FAST,
+        "root": Path("data/x"),
+        "epochs": None,
+        "note": "yes: # no",
+    }
+    run = RunFolder.create(tmp_path)
+    run.save_config(values, {"model": "command line", "_lr": "1_model_base/patchcore.yaml"})
+    text = (run.path / "config.yaml").read_text()
+    assert text == config_text(values, {"model": "command line", "_lr": "1_model_base/patchcore.yaml"})
+    assert yaml.safe_load(text) == {
+        **values,
+        "tasks": [0, 1],
+        "setting": "fast",
+        "root": "data/x",
+    }
+    assert text.splitlines()[0].startswith("model: patchcore ")
+    assert text.splitlines()[0].endswith("  # command line")
+    assert len(text.splitlines()) == len(values)
+
+
+def test_the_split_names_what_each_step_used(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path)
+    steps = [StepFiles(0, 3, ["a/1.png"], {3: ["a/2.png"], 5: ["b/2.png", "b/3.png"]})]
+    run.save_split(steps)
+    assert json.loads((run.path / "split.json").read_text()) == {
+        "steps": [
+            {
+                "step": 0,
+                "train_task": 3,
+                "train": ["a/1.png"],
+                "test": {"3": ["a/2.png"], "5": ["b/2.png", "b/3.png"]},
+            }
+        ]
+    }
+
+
+def test_scores_read_back_exactly(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path)
+    score = np.random.default_rng(0).lognormal(0, 20, 200).astype(np.float32)
+    names = [f"class, a/test/{number:03d}.png" for number in range(200)]
+    for step in range(2):
+        run.append_scores(step, 4, 7, names, np.arange(200) % 2, score)
+    with (run.path / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 400
+    assert [row["path"] for row in rows[:200]] == names
+    np.testing.assert_array_equal(np.array([row["image_score"] for row in rows[200:]], np.float32), score)
+    assert {(row["step"], row["train_task"], row["valid_task"]) for row in rows} == {
+        ("0", "4", "7"),
+        ("1", "4", "7"),
+    }
+    assert [row["label"] for row in rows[:3]] == ["0", "1", "0"]
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e9, 0.0])
+def test_maps_of_any_scale_keep_the_precision_of_float16(tmp_path: Path, scale: float) -> None:
+    run = RunFolder.create(tmp_path)
+    anomaly_map = (scale * np.random.default_rng(0).standard_normal((3, 5, 4))).astype(np.float32)
+    run.save_maps(1, 2, anomaly_map)
+    with np.load(run.path / "maps/step_1_task_2.npz") as file:
+        stored, factor = file["anomaly_map"], file["scale"]
+    assert stored.dtype == np.float16
+    np.testing.assert_allclose(stored * factor, anomaly_map, rtol=2**-10, atol=scale * 1e-6)
+
+
+def test_the_log_holds_what_was_logged_inside_the_block(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path)
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    with run.log():
+        logging.getLogger("a.b").info("inside %d", 1)
+    logging.getLogger("a.b").warning("outside")
+    text = (run.path / "run.log").read_text()
+    assert text.endswith(" INFO a.b: inside 1\n")
+    assert "outside" not in text
+    assert (root.level, root.handlers) == before
+
+
+def test_a_log_on_a_full_disk_does_not_spill_tracebacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, a disk that is always full")
+    run = RunFolder(tmp_path, "")
+    (tmp_path / "run.log").symlink_to("/dev/full")
+    with run.log():
+        logging.getLogger("a").info("lost")
+    assert "Traceback" not in capsys.readouterr().err

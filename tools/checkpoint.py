@@ -1,0 +1,83 @@
+"""Trained models as safetensors files: no code in them, whole or not there, checked when read."""
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from configuration.errors import UserError
+from tools.files import replacing
+
+_CHECKSUM = "im_iad_crc32"  # in the metadata; tells our files from others'
+
+
+def save_model(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a state to a file.
+
+    Args:
+        path: ends in .safetensors.
+        state: name -> tensor, on any device.
+        metadata: what the state belongs to: model, net, backbone, weights.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    own = {name: _own(tensor) for name, tensor in state.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(own, temporary, {**metadata, _CHECKSUM: _checksum(own)})
+        except SafetensorError as error:  # the library's name for an error of the disk
+            raise OSError(str(error)) from error
+
+
+def load_model(path: Path, expected: Mapping[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what `save_model` wrote.
+
+    Args:
+        path: the file.
+        expected: metadata that must agree, such as the model.
+
+    Returns:
+        The state on the CPU, and the metadata.
+
+    Raises:
+        UserError: the file is missing, damaged, not from `save_model`, or of another model.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = dict(file.metadata() or {})
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except OSError as error:
+        raise UserError(
+            f"{path}: no model to load ({error.strerror or error}); save one with --save-model"
+        ) from error
+    except SafetensorError as error:
+        raise UserError(f"{path}: damaged, or no safetensors file ({error}); save the model again") from error
+    if _CHECKSUM not in metadata:
+        raise UserError(f"{path}: not written by --save-model; weights of a net go to --weights")
+    if metadata.pop(_CHECKSUM) != _checksum(state):
+        raise UserError(f"{path}: damaged (wrong checksum); save the model again")
+    for key, value in expected.items():
+        if metadata.get(key) != value:
+            raise UserError(
+                f"{path}: {key} is {metadata.get(key)!r}, the run's is {value!r}; set --{key} to agree"
+            )
+    return state, metadata
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """Return the values on the CPU in memory that no other tensor shares, as the format wants it."""
+    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def _checksum(state: Mapping[str, Tensor]) -> str:
+    """Return the CRC-32 over names and values, which the format itself does not hold."""
+    check = 0
+    for name in sorted(state):
+        flat = state[name].contiguous().reshape(-1).view(torch.uint8).numpy().data
+        check = zlib.crc32(flat, zlib.crc32(name.encode(), check))
+    return f"{check:08x}"

@@ -1,0 +1,35 @@
+"""Progress bars: only on a terminal, only for what takes longer than two seconds, gone when done."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
+
+from tqdm import tqdm
+
+_DELAY_SECONDS = 2.0
+
+Item = TypeVar("Item")
+
+
+class Bar(Protocol):
+    """A bar that its loop moves on by itself."""
+
+    def update(self, n: int = 1) -> object:
+        """Count n more as done."""
+
+
+def progress(iterable: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
+    """Yield the items and show how far they are; `total` where the iterable has no length."""
+    with _bar(what, total, iterable) as items:
+        yield from items
+
+
+def progress_bar(what: str, total: int | None) -> AbstractContextManager[Bar]:
+    """Return a bar, to use in a `with`, for a loop that reports counts by `update(n)`."""
+    bar: AbstractContextManager[Bar] = _bar(what, total)
+    return bar
+
+
+def _bar(what: str, total: int | None, iterable: Iterable[Item] | None = None) -> Any:
+    # disable=None: not shown where stderr is no terminal
+    return tqdm(iterable, what, total, leave=False, delay=_DELAY_SECONDS, disable=None, dynamic_ncols=True)

@@ -1,0 +1,220 @@
+"""The result tables: one row per evaluation, one per run, in CSV files that any number of processes share."""
+
+import functools
+import hashlib
+import json
+import math
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from tools.files import append_rows, check_columns, mendable
+
+METRICS = (
+    "image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro"
+)  # fmt: skip
+_METRIC_DECIMALS = 6
+_OTHER_DECIMALS = 3  # seconds, images per second, mebibytes
+_PROBE_BYTES = 65536  # what must fit on the disk for a run to start
+_GIT_SECONDS = 10  # longest wait for git
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One evaluated (training step, test task); the fields are the columns of results.csv, in order.
+
+    None means that a value does not exist. `setting_params` holds the setting's keys as the configuration
+    spells them, and whatever else says what was really drawn; a transfer names its tasks "source", "target".
+    Times are in seconds, memory is in MiB, metrics are fractions; `cache` is cold, warm or off.
+    """
+
+    run_id: str
+    started_at: str
+    paradigm: str
+    setting: str
+    setting_params: Mapping[str, object]
+    dataset: str
+    model: str
+    net: str
+    backbone: str
+    weights: str
+    seed: int
+    train_task: int
+    train_category: str
+    valid_task: int
+    valid_category: str
+    n_train: int
+    n_test: int
+    n_test_anomalous: int
+    image_auroc: float | None
+    image_ap: float | None
+    image_f1max: float | None
+    pixel_auroc: float | None
+    pixel_ap: float | None
+    pixel_f1max: float | None
+    pixel_aupro: float | None
+    extra_metrics: Mapping[str, float | None]
+    fit_seconds: float
+    predict_seconds: float
+    images_per_second: float
+    peak_memory_mb: float
+    peak_gpu_memory_mb: float | None
+    cache: str
+    device: str
+    amp: str
+    config_hash: str
+    data_hash: str
+    code_version: str
+
+
+COLUMNS = tuple(field.name for field in fields(ResultRow))
+_IDENTITY = COLUMNS[: COLUMNS.index("seed") + 1]
+_SUMMARY_COLUMNS = (
+    *_IDENTITY,
+    *("train_task", "valid_task"),
+    *(f"{kind}_{metric}" for kind in ("mean", "fm", "fm_all") for metric in METRICS),
+    *("mean_extra_metrics", "device", "amp", "config_hash", "code_version"),
+)
+
+
+def append(work_dir: Path, row: ResultRow) -> None:
+    """Append a row to results.csv and to the file of its setting under benchmark/.
+
+    Raises:
+        UserError: a file has other columns, or cannot be written; then it holds its whole rows as before.
+    """
+    cells = [_cell(column, getattr(row, column)) for column in COLUMNS]
+    suffix = setting_suffix(row.setting, row.setting_params, row.valid_task)
+    folder = work_dir / "benchmark" / row.setting / row.dataset / row.model / f"task_{row.train_task}"
+    for path in (work_dir / "results.csv", folder / f"result{suffix}.csv"):
+        append_rows(path, COLUMNS, [cells])
+
+
+def append_summary(work_dir: Path, rows: Sequence[ResultRow], forgetting: Mapping[str, float | None]) -> None:
+    """Append the row of one run to summary.csv; of the setting's parameters, those that all rows share.
+
+    Args:
+        work_dir: where the results go.
+        rows: the rows that the means are taken over; a metric that one of them lacks has no mean.
+        forgetting: fm_<metric> and fm_all_<metric> of a continual run; else empty.
+
+    Raises:
+        ValueError: there is no row, or a forgetting measure of another name.
+        UserError: summary.csv has other columns, or cannot be written.
+    """
+    unknown = set(forgetting).difference(_SUMMARY_COLUMNS)
+    if not rows or unknown:
+        raise ValueError(f"no row to summarise, or no such column: {sorted(unknown)}")
+    values = {column: getattr(rows[0], column, None) for column in _SUMMARY_COLUMNS}
+    values["setting_params"] = {
+        key: value
+        for key, value in rows[0].setting_params.items()
+        if all(row.setting_params.get(key) == value for row in rows)
+    }
+    for column in ("train_task", "valid_task"):
+        values[column] = " ".join(dict.fromkeys(str(getattr(row, column)) for row in rows))
+    for metric in METRICS:
+        values[f"mean_{metric}"] = _mean([getattr(row, metric) for row in rows])
+    shared = [name for name in rows[0].extra_metrics if all(name in row.extra_metrics for row in rows)]
+    values["mean_extra_metrics"] = {name: _mean([row.extra_metrics[name] for row in rows]) for name in shared}
+    values.update(forgetting)
+    cells = [_cell(column, values[column]) for column in _SUMMARY_COLUMNS]
+    append_rows(work_dir / "summary.csv", _SUMMARY_COLUMNS, [cells])
+
+
+def check_writable(work_dir: Path) -> None:
+    """Check, before anything long starts, that results can be appended here; leave nothing but the folder.
+
+    Raises:
+        UserError: the folder cannot be written, the disk is full, or a table is of another version.
+    """
+    with mendable(work_dir):
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work_dir) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+    check_columns(work_dir / "summary.csv", _SUMMARY_COLUMNS)
+    for path in (work_dir / "results.csv", *work_dir.glob("benchmark/*/*/*/task_*/result*.csv")):
+        check_columns(path, COLUMNS)
+
+
+def setting_suffix(setting: str, setting_params: Mapping[str, object], valid_task: int) -> str:
+    """Return what a setting adds to the names of its result files and picture folders, such as "_5_num".
+
+    Raises:
+        ValueError: the setting does not exist, or a parameter of it is missing.
+    """
+    templates = {
+        "vanilla": "",
+        "semi": "_{semi_anomaly_num}_num",
+        "fewshot": "_{types}_{fewshot_exm}_shot",
+        "continual": f"_{valid_task}_task",
+        "noisy": "_{noisy_ratio}_ratio",
+        "transfer": "_from_{source}_to_{target}",
+    }
+    types = setting_params.get("fewshot_aug_type")
+    joined = "".join(types) if isinstance(types, (list, tuple)) else ""
+    try:
+        return templates[setting].format_map({**setting_params, "types": joined or "normal"})
+    except KeyError as error:
+        raise ValueError(f"no setting {setting} with the parameters {dict(setting_params)}") from error
+
+
+def config_hash(values: Mapping[str, object]) -> str:
+    """Return 12 hex digits that depend on the keys and values, not on their order.
+
+    The caller leaves out what cannot change a result, such as folders.
+    """
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+@functools.cache
+def code_version() -> str:
+    """Return the commit of the checkout, "-dirty" added if it was edited; else the package's version."""
+    if (_ROOT / ".git").exists():
+        command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True)
+        except (OSError, subprocess.SubprocessError):
+            pass
+        else:
+            return done.stdout.strip()
+    found = re.search(
+        r'^version = "(.+)"', (_ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    return found[1] if found else "unknown"
+
+
+def _exists(value: object) -> bool:
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    found = [value for value in values if value is not None and _exists(value)]
+    return sum(found) / len(found) if len(found) == len(values) else None
+
+
+def _cell(column: str, value: object) -> str:
+    if not _exists(value):
+        return ""
+    if isinstance(value, Mapping):
+        return _json(value)
+    if isinstance(value, float):
+        is_metric = column.removeprefix("mean_").removeprefix("fm_").removeprefix("all_") in METRICS
+        return f"{value:.{_METRIC_DECIMALS if is_metric else _OTHER_DECIMALS}f}"
+    return str(value)
+
+
+def _json(values: Mapping[str, object]) -> str:
+    """Return compact JSON with floats rounded like metrics; what does not exist is left out."""
+    rounded = {
+        key: round(value, _METRIC_DECIMALS) if isinstance(value, float) else value
+        for key, value in values.items()
+        if _exists(value)
+    }
+    return json.dumps(rounded, separators=(",", ":"), ensure_ascii=False)

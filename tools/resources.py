@@ -1,0 +1,37 @@
+"""Peak memory since a moment of choice, of the process and of the GPU."""
+
+import contextlib
+import re
+import resource
+from pathlib import Path
+
+import torch
+
+_KIBIBYTES = 2**10  # in a mebibyte
+_MEBIBYTE = 2**20
+_STATUS = Path("/proc/self/status")
+_RESET_PEAK = "5"  # what the kernel wants to read in clear_refs, see proc(5)
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to measure anew; where the kernel forbids it, the process's peak stays that of its life."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_mb() -> float:
+    """Return the largest resident size of this process, in MiB."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) / _KIBIBYTES
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIBIBYTES
+
+
+def peak_gpu_memory_mb(device: torch.device) -> float | None:
+    """Return the most memory that tensors held on the GPU, in MiB; None on the CPU."""
+    if device.type != "cuda":
+        return None
+    return torch.cuda.max_memory_allocated(device) / _MEBIBYTE

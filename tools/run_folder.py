@@ -1,0 +1,172 @@
+"""The folder of one run: what was asked, what was trained on and tested, every score, the log."""
+
+import contextlib
+import json
+import logging
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from tools.files import append_rows, mendable, replacing
+
+_SCORE_COLUMNS = ("step", "train_task", "valid_task", "path", "label", "image_score")
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_UNLIMITED = 10**9  # characters in a line of YAML: one key, one line
+
+
+@dataclass(frozen=True)
+class StepFiles:
+    """The files of one step, by their names relative to the data set's folder.
+
+    Args:
+        step: number of the training step in its run.
+        train_task: task that is trained on.
+        train: files trained on, in order.
+        test: test task -> files tested after this step, in order.
+    """
+
+    step: int
+    train_task: int
+    train: Sequence[str]
+    test: Mapping[int, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """work_dir/runs/<run_id>/.
+
+    Args:
+        path: the folder; its name is the run_id.
+        started_at: local time with its offset from UTC, ISO 8601, to the second.
+    """
+
+    path: Path
+    started_at: str
+
+    @classmethod
+    def create(cls, work_dir: Path) -> "RunFolder":
+        """Make the folder of a new run, of its own even among runs that start in the same second.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        now = datetime.now().astimezone()
+        path = work_dir / "runs" / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        with mendable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        return cls(path, now.isoformat(timespec="seconds"))
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run: its start and six random hex digits."""
+        return self.path.name
+
+    def save_config(self, values: Mapping[str, object], origin: Mapping[str, str]) -> None:
+        """Write config.yaml, see `config_text`."""
+        with replacing(self.path / "config.yaml") as temporary:
+            temporary.write_text(config_text(values, origin), encoding="utf-8")
+
+    def save_split(self, steps: Sequence[StepFiles]) -> None:
+        """Write split.json, the files of every step, over what was there."""
+        with replacing(self.path / "split.json") as temporary:
+            text = json.dumps({"steps": [asdict(step) for step in steps]}, indent=1, ensure_ascii=False)
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+    def append_scores(
+        self,
+        step: int,
+        train_task: int,
+        valid_task: int,
+        names: Sequence[str],
+        image_label: NDArray[np.int64],
+        image_score: NDArray[np.float32],
+    ) -> None:
+        """Append the raw scores of one tested task to scores.csv, one row per image.
+
+        Args:
+            step: number of the training step in its run.
+            train_task: task trained on in this step.
+            valid_task: tested task.
+            names: N files, relative to the data set's folder.
+            image_label: (N,) 0 or 1.
+            image_score: (N,); nine digits are written, which give a float32 back exactly.
+        """
+        tasks = [str(number) for number in (step, train_task, valid_task)]
+        rows = [
+            [*tasks, name, str(int(label)), f"{score:.9g}"]
+            for name, label, score in zip(names, image_label, image_score, strict=True)
+        ]
+        append_rows(self.path / "scores.csv", _SCORE_COLUMNS, rows)
+
+    def save_maps(self, step: int, valid_task: int, anomaly_map: NDArray[np.float32]) -> None:
+        """Write maps/step_<step>_task_<valid_task>.npz, in the order of scores.csv.
+
+        It holds `anomaly_map` (N, H, W) float16 and `scale`, a power of two: their product is the raw map.
+        Without the scale, maps far from 1 would overflow or vanish in float16.
+        """
+        _, exponent = np.frexp(np.abs(anomaly_map).max(initial=0.0))
+        scaled = np.ldexp(anomaly_map, -exponent).astype(np.float16)
+        with replacing(self.path / "maps" / f"step_{step}_task_{valid_task}.npz") as temporary:
+            np.savez(temporary, anomaly_map=scaled, scale=np.ldexp(1.0, exponent))
+
+    @contextlib.contextmanager
+    def log(self) -> Iterator[None]:
+        """Write what is logged inside the block, from level INFO on, to run.log.
+
+        Raises:
+            UserError: run.log cannot be opened.
+        """
+        with mendable(self.path / "run.log"):
+            handler = _LogFile(self.path / "run.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+        root = logging.getLogger()
+        level = root.level
+        root.setLevel(min(level, logging.INFO))
+        root.addHandler(handler)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+            with contextlib.suppress(OSError):
+                handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short, without a traceback on the terminal for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - name of the standard library
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+def config_text(values: Mapping[str, object], origin: Mapping[str, str]) -> str:
+    """Return the resolved configuration as YAML, one key per line, with a comment where its value is from."""
+    lines = [(_yaml_line(key, value), origin.get(key, "")) for key, value in values.items()]
+    width = max((len(line) for line, source in lines if source), default=0)
+    return "".join(f"{line:<{width}}  # {source}\n" if source else f"{line}\n" for line, source in lines)
+
+
+def _yaml_line(key: str, value: object) -> str:
+    text = yaml.safe_dump({key: _plain(value)}, default_flow_style=True, width=_UNLIMITED, allow_unicode=True)
+    return text.strip()[1:-1]  # without the braces
+
+
+def _plain(value: object) -> object:
+    """Return the value in the types that YAML knows."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
