@@ -1,5 +1,6 @@
 """IM-IAD: train and test an anomaly detection method; `main.py --help` says how."""
 
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,27 +12,24 @@ from configuration.merge import raise_all
 
 
 def main(argv: Sequence[str]) -> int:
-    """Do what the command line asks for; return 0 when done, 2 for what the user can mend, 130 if interrupted."""
+    """Do what the command line asks for; return 0 if done, 2 for what a user can mend, 130 if interrupted."""
     try:
         request = command_line.parse(argv)
         if request.wants_list:
             raise_all(request.problems)
-            registration.check_tables()
             sys.stdout.write(listing.tables() + "\n")
             return 0
         config = load_config(argv)
-        sys.stderr.writelines(f"{note}\n" for note in config.notes)
+        logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
         if request.wants_dry_run:
             from tools.run_folder import config_text  # brings numpy, which --help need not wait for
 
             sys.stdout.write(config_text(config_values(config), config.origin))
-            return 0
-        registration.load(registration.PARADIGMS[config.run.paradigm])(config)
+        else:
+            registration.load(registration.PARADIGMS[config.run.paradigm])(config)
         return 0
     except UserError as error:
-        if "--debug" in argv:
-            traceback.print_exc()
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(traceback.format_exc() if "--debug" in argv else f"{error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -3,9 +3,9 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from configuration.config import RunConfig
-from data_io.records import BatchLoader, ScoringBatch, Task
+from data_io.records import Bar, BatchLoader, ScoringBatch, Task, no_bar
 from models.common.backbone import Backbone
 
 ALL_SETTINGS = ("vanilla", "semi", "fewshot", "continual", "noisy", "transfer")
@@ -48,22 +48,6 @@ class TaskPrediction:
     seconds: float
 
 
-class Bar(Protocol):
-    """A progress bar that its loop moves on by itself."""
-
-    def update(self, n: int = 1) -> object:
-        """Count n more as done."""
-
-
-class _NoBar:
-    def update(self, n: int = 1) -> None:
-        """Show nothing."""
-
-
-def _no_bar(_what: str, _total: int) -> AbstractContextManager[Bar]:
-    return nullcontext(_NoBar())
-
-
 class ModelBase(ABC):
     """A method. All that it learns hangs on `self.net`; a pretrained trunk hangs on `self.backbone`.
 
@@ -74,6 +58,7 @@ class ModelBase(ABC):
         setting_reason: why the others are refused.
         localizes: whether `anomaly_map` is given.
         has_frozen_backbone: whether the backbone stays as pretrained; only then are its features cached.
+        rotates_features: whether the method rotates feature maps for `-ffa`.
         needs_labels: whether training batches must carry labels and masks.
         needs_reference: whether the method asks for normal reference images.
         needs_grad: whether scoring needs gradients (maps by gradient).
@@ -90,6 +75,7 @@ class ModelBase(ABC):
     setting_reason: ClassVar[str] = ""
     localizes: ClassVar[bool] = True
     has_frozen_backbone: ClassVar[bool] = True
+    rotates_features: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = False
     needs_grad: ClassVar[bool] = False
@@ -97,7 +83,7 @@ class ModelBase(ABC):
     net: nn.Module
     backbone: Backbone | None = None
     feature_reader: Callable[[ScoringBatch], dict[str, Tensor]] | None = None
-    bar: Callable[[str, int], AbstractContextManager[Bar]] = staticmethod(_no_bar)
+    bar: Callable[[str, int], AbstractContextManager[Bar]] = staticmethod(no_bar)
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -151,15 +137,14 @@ class ModelBase(ABC):
         )
 
     def _check(self, prediction: Prediction, batch: ScoringBatch) -> None:
-        name = type(self).__name__
-        if prediction.image_score.shape != batch.image.shape[:1]:
-            raise ValueError(f"{name}: image_score has shape {tuple(prediction.image_score.shape)}, not (B,)")
-        found = prediction.anomaly_map
-        if found is not None and found.shape != (batch.image.shape[0], *batch.image.shape[2:]):
-            raise ValueError(f"{name}: anomaly_map has shape {tuple(found.shape)}, not (B, H, W)")
-        for tensor in (prediction.image_score, found):
-            if tensor is not None and not bool(torch.isfinite(tensor).all()):
-                raise FloatingPointError(f"{name}: a score or map of this batch is not finite")
+        count, _, height, width = batch.image.shape
+        wanted = {"image_score": (count,), "anomaly_map": (count, height, width)}
+        for name, shape in wanted.items():
+            found: Tensor | None = getattr(prediction, name)
+            if found is not None and found.shape != shape:
+                raise ValueError(f"{type(self).__name__}: {name} is {tuple(found.shape)}, not {shape}")
+            if found is not None and not bool(torch.isfinite(found).all()):
+                raise FloatingPointError(f"{type(self).__name__}: {name} of this batch is not finite")
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all that was learned, as tensors."""

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode, functional
 
 ANGLES = (45, 135, 225)  # degrees, counter-clockwise
 
@@ -40,5 +39,7 @@ def with_rotations(patch_feature: Tensor, height: int, width: int) -> Tensor:
 
 
 def _rotate(maps: Tensor, angle: float) -> Tensor:
+    from torchvision.transforms.v2 import InterpolationMode, functional  # takes seconds, and few runs rotate
+
     rotated: Tensor = functional.rotate(maps, angle, interpolation=InterpolationMode.BILINEAR)
     return rotated

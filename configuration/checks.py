@@ -51,7 +51,7 @@ def check_names(settings: Sequence[str], names: Values, typed: Values) -> Iterat
         yield f"--paradigm {names['paradigm'].value}: not built yet; use {', '.join(registration.PARADIGMS)}"
     else:
         yield from _check_name("paradigm", names["paradigm"], registration.PARADIGMS)
-    for key in FEDERATED_KEYS & typed.keys():
+    for key in sorted(FEDERATED_KEYS & typed.keys()):
         yield f"{typed[key].origin}: for federated training (f2d), which is not built yet"
     yield from _check_name("method", names["model"], registration.MODELS)
     yield from _check_name("data set", names["dataset"], registration.DATASETS)

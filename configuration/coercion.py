@@ -1,7 +1,7 @@
 """Checking a value of a YAML file or of the command line against the type that a record's field declares."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType, UnionType
@@ -27,11 +27,19 @@ def coerced(
     for key in (key for key in layer if key in hints):
         value = layer[key]
         base = Path.cwd() if value.is_typed else registration.ROOT
+        problems += [value.problem(key, line) for line in _wrong_rows(value.value)]
         try:
             values[key] = Value(coerce(by_net(value.value, nets), hints[key], base), value.origin)
         except ValueError as error:
             problems.append(value.problem(key, str(error)))
     return values, problems
+
+
+def _wrong_rows(value: object) -> Iterator[str]:
+    """Yield a line per row of a table by net that belongs to no net."""
+    for row in value if isinstance(value, dict) else ():
+        if row not in (*registration.NETS, "default") and not str(row).startswith(registration.TIMM):
+            yield f"has a row for '{row}', which is no net{nearest(str(row), registration.NETS)}"
 
 
 def fill(record: type[Any], layer: Layer, prefix: str, nets: Sequence[str], file: str) -> Any:

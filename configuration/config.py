@@ -142,9 +142,8 @@ _DERIVED = frozenset(
     {"paradigm", "setting", "model", "dataset", "backbone", "train_task_ids", "valid_task_ids", "device"}
     | {"root", "root_origin"}
 )
-_TRANSLATED: dict[
-    str, Any
-] = {  # keys of the YAML files that become another field, or a field of another type
+# keys of the YAML files that become another field, or a field of another type
+_TRANSLATED: dict[str, Any] = {
     "train_task_id": tuple[int | Literal["all"], ...],
     "valid_task_id": tuple[int | Literal["all"], ...] | None,
     "gpu_id": int | Literal["cpu"],

@@ -9,7 +9,12 @@ from configuration.merge import read_layer
 
 
 def tables() -> str:
-    """Return the registered methods, nets, data sets and settings as aligned tables."""
+    """Return the registered methods, nets, data sets and settings as aligned tables.
+
+    Raises:
+        UserError: a row of the tables points nowhere.
+    """
+    registration.check_tables()
     models = [
         (name, _key(registration.MODEL_FOLDER, name, "net"), *_docstring(row))
         for name, row in registration.MODELS.items()

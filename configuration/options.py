@@ -45,7 +45,12 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         for name, short in zip(registration.SETTINGS, ("-v", "-s", "-f", "-c", "-z", "-t"), strict=True)
     ),
     "what is run": (
-        Option(("--model", "-m"), "model", f"method: {', '.join(registration.MODELS)}", "NAME"),
+        Option(
+            ("--model", "-m"),
+            "model",
+            f"{', '.join(registration.MODELS)}; default: {DEFAULTS['model']}",
+            "NAME",
+        ),
         Option(
             ("--net", "-n"),
             "net",
@@ -60,7 +65,12 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
             "WEIGHTS",
         ),
         Option(("--partial-weights",), "partial_weights", "let the weights lack stages that are used"),
-        Option(("--dataset", "-d"), "dataset", f"data set: {', '.join(registration.DATASETS)}", "NAME"),
+        Option(
+            ("--dataset", "-d"),
+            "dataset",
+            f"{', '.join(registration.DATASETS)}; default: {DEFAULTS['dataset']}",
+            "NAME",
+        ),
         Option(("--train-task-id", "-tid"), "train_task_id", "tasks to train, or all", "ID", _task_id, True),
         Option(
             ("--valid-task-id", "-vid"),

@@ -81,7 +81,9 @@ def resolve(request: Request, hints: Mapping[str, object]) -> Resolved:
 
 def _names(request: Request, hints: Mapping[str, object]) -> dict[str, Value]:
     """Return paradigm, data set and model; where these are wrong there is no telling which files to read."""
-    names = {key: request.values.get(key, Value(name, f"--{key}")) for key, name in DEFAULTS.items()}
+    names = {
+        key: request.values.get(key, Value(name, f"--{key} (default)")) for key, name in DEFAULTS.items()
+    }
     problems = [*check_names(request.settings, names, request.values)]
     if problems:
         raise_all([*request.problems, *problems, *coerced(request.values, hints, ())[1]])

@@ -16,6 +16,7 @@ from data_io.images import HeldImages, Images, ImageTable, Progress
 from data_io.loaders import ScoringLoader, TrainLoader
 from data_io.masks import MaskReader
 from data_io.records import Sample, Split, derive_seed
+from data_io.split_file import replay
 from data_io.steps import PlannedStep, TestSet, plan
 from data_io.tasks import chosen_classes
 from data_io.tensor_store import TensorStore
@@ -99,8 +100,12 @@ class DataHolder:
         splits = self._splits()
         self.data_hash = data_hash(self.dataset.root, splits.values())
         planned = plan(splits, self.dataset.classes, self.config)
+        if self.config.data.split_file is not None:
+            root = self.dataset.root
+            planned = replay(planned, self.config.data.split_file, splits, self.dataset.classes, root)
         table = self._decode(planned)
         masks = self._masks(planned)
+        self.notes.append(self._described(planned, table))
         return [self._step(number, step, table, masks) for number, step in enumerate(planned)]
 
     def _splits(self) -> dict[int, Split]:
@@ -125,6 +130,16 @@ class DataHolder:
                     f"{name} has no {split} image under {self.dataset.root} "
                     f"({self.config.data.root_origin}); complete the folder or choose another -tid"
                 )
+
+    def _described(self, planned: Sequence[PlannedStep], table: ImageTable) -> str:
+        train = {sample for step in planned for sample in step.train}
+        test = {sample for step in planned for test in step.tests for sample in test.samples}
+        anomalous = sum(sample.image_label for sample in test)
+        return (
+            f"{self.config.run.dataset} in {self.dataset.root}: {len(train)} training images, "
+            f"{len(test)} test images ({anomalous} anomalous), steps: {len(planned)}, "
+            f"kept in: {table.place}, data_hash: {self.data_hash}"
+        )
 
     def _decode(self, planned: Sequence[PlannedStep]) -> ImageTable:
         samples = [

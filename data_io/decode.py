@@ -85,8 +85,20 @@ def blank_mask(sample: Sample, size: int | None, crop: int | None, share: float)
     if size is not None:
         side = crop if crop is not None else round(size * share)
         return np.zeros((side, side), np.uint8)
+    return np.zeros(native_shape(sample, share), np.uint8)
+
+
+def decode_channel(path: Path, share: float) -> tuple[int, NDArray[np.bool_]]:
+    """Return the grey value of a mask that marks one defect, and what it marks, at its own size, cropped."""
+    grey = np.asarray(_open(path).convert("L"))
+    marked = fit_mask((grey > 0).astype(np.uint8), None, None, share) > 0
+    return int(grey.max()), marked
+
+
+def native_shape(sample: Sample, share: float) -> tuple[int, int]:
+    """Return the (height, width) of an image's own size after the crop, without decoding it."""
     width, height = _header_size(sample.path)
-    return np.zeros((round(height * share), round(width * share)), np.uint8)
+    return round(height * share), round(width * share)
 
 
 def _open(path: Path) -> Image.Image:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -130,3 +131,26 @@ class BatchLoader(Protocol):
 
     def in_order(self, rows: Tensor) -> Iterator[TrainBatch]:
         """Yield the images of these rows (M,) in this order, in batches; rows may repeat."""
+
+
+class Bar(Protocol):
+    """A progress bar that its loop moves on by itself."""
+
+    def update(self, n: int = 1) -> object:
+        """Count n more as done."""
+
+    def set_postfix_str(self, s: str, refresh: bool = True) -> None:
+        """Show a text behind the bar."""
+
+
+class _NoBar:
+    def update(self, n: int = 1) -> None:
+        """Show nothing."""
+
+    def set_postfix_str(self, s: str, refresh: bool = True) -> None:
+        """Show nothing."""
+
+
+def no_bar(_what: str, _total: int) -> AbstractContextManager[Bar]:
+    """Return a bar that is never seen."""
+    return nullcontext(_NoBar())

@@ -1,14 +1,30 @@
 """What every data set shares: finding its folder's files and naming what is missing."""
 
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from configuration.errors import UserError
 from data_io.records import Sample
 
 IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """How much of a defect must be found for full credit.
+
+    Args:
+        defect_name: as the release names it.
+        threshold: a share of the defect's area if relative, else a number of pixels of the original image.
+        relative: see `threshold`.
+    """
+
+    defect_name: str
+    threshold: float
+    relative: bool
 
 
 class DatasetBase(ABC):
@@ -40,24 +56,26 @@ class DatasetBase(ABC):
     def samples(self, task_id: int, split: str) -> list[Sample]:
         """List the images of one class and split ('train' or 'test'), sorted by path."""
 
+    def saturation(self, task_id: int) -> Mapping[int, Saturation] | None:
+        """Return grey value of a mask -> when its defect counts as found; None if defects do not saturate."""
+        return None
+
     def prepare(self) -> list[str]:
-        """Make the data ready on first use; return the lines to tell the user. Most sets have nothing to do."""
+        """Make the data ready on first use; return the lines to tell the user."""
         return []
 
     def notes(self, task_id: int) -> list[str]:
-        """Return lines worth telling the user about one class, such as images that no split list knows."""
+        """Return lines worth telling the user about one class, such as which layout was found."""
         return []
 
 
 def images_in(folder: Path) -> list[Path]:
-    """List the image files directly in a folder, in any letter case of the ending, sorted; [] if absent."""
+    """List the image files directly in a folder, in any letter case of the ending, sorted; [] if absent.
+
+    Hidden files are left out: archives made on a Mac carry a `._name.png` beside many images.
+    """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())
-
-
-def require_folder(folder: Path, dataset: str, hint: str) -> Path:
-    """Return the folder if it is there, else raise the error that names it and the way to mend it."""
-    if not folder.is_dir():
-        raise UserError(f"{dataset}: no folder {folder}; {hint}")
-    return folder
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+    return [folder / name for name in sorted(names) if Path(name).suffix.lower() in IMAGE_ENDINGS]

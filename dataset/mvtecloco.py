@@ -4,9 +4,10 @@ Source: Bergmann, Batzner, Fauser, Sattlegger, Steger, IJCV 130, 2022.
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from configuration.errors import UserError
+from dataset.base import Saturation
 from dataset.mvtec_layout import Counts, Expected, MVTecLayout
 
 COUNTS = {
@@ -16,21 +17,6 @@ COUNTS = {
     "splicing_connectors": Counts(360, 119, 193),
     "juice_bottle": Counts(335, 94, 236),
 }
-
-
-@dataclass(frozen=True)
-class Saturation:
-    """How much of a defect must be found for full credit.
-
-    Args:
-        defect_name: as the release names it.
-        threshold: a share of the defect's area if relative, else a number of pixels of the original image.
-        relative: see `threshold`.
-    """
-
-    defect_name: str
-    threshold: float
-    relative: bool
 
 
 class MVTecLOCO(MVTecLayout):

@@ -1,4 +1,4 @@
-"""Area under the per-region overlap curve, exact: every marked pixel adds the area right of where it is found."""
+"""Area under the per-region overlap curve, exact: a marked pixel adds the area right of where it is found."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from scipy import ndimage
 
 from metric.ranking import Ranks
 
-AUPRO_LIMIT = 0.3  # false-positive rate; Bergmann et al., IJCV 129, 2021, section 5
+AUPRO_LIMIT = 0.3  # false-positive rate, as in Bergmann et al., IJCV 129, 2021
 EIGHT_CONNECTED = np.ones((3, 3), np.uint8)
 
 
 class OverlapArea:
     """Running area under a weighted recall curve over the false-positive rate, divided by the limit.
 
-    The curve joins the points of all distinct thresholds by straight lines, starts at (0, 0) and is cut at the
-    limit. With weights of 1 / (regions x pixels of the region) the recall is the per-region overlap.
+    The curve joins the points of all distinct thresholds by straight lines, starts at (0, 0) and is cut at
+    the limit. With weights of 1 / (regions x pixels of the region) the recall is the per-region overlap.
 
     Args:
         weight: (T,) what a pixel adds to the recall, by its tag in the ranking.
@@ -42,9 +42,7 @@ class OverlapArea:
             self.area[i] += float(np.dot(weight, _area_right_of(begin, end, limit))) / limit
 
 
-def _area_right_of(
-    begin: NDArray[np.float64], end: NDArray[np.float64], limit: float
-) -> NDArray[np.float64]:
+def _area_right_of(begin: NDArray[np.float64], end: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
     """Return the areas (K,) up to the limit under ramps from 0 at `begin` to 1 at `end`, 1 from there on.
 
     A ramp has a width where normal pixels have exactly the score of the marked pixel.
@@ -57,6 +55,6 @@ def _area_right_of(
 
 
 def connected_regions(ground_truth_mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Number the 8-connected regions of a mask (H, W): per pixel 1, 2, ... or 0 for unmarked; and how many."""
+    """Number the 8-connected regions of a mask (H, W) 1, 2, ..., unmarked pixels 0; return how many also."""
     region, count = ndimage.label(ground_truth_mask, EIGHT_CONNECTED)
     return region, count

@@ -64,18 +64,19 @@ def image_metrics(score: NDArray[np.float32], label: NDArray[np.integer]) -> dic
     return curve.values()
 
 
-def _known_images(label: NDArray[np.integer], anomaly_map: Maps, ground_truth_mask: Masks | None) -> list[Pair]:
+def _known_images(
+    label: NDArray[np.integer], anomaly_map: Maps, ground_truth_mask: Masks | None
+) -> list[Pair]:
     """Pair the maps with their masks, without the anomalous images whose pixels are unknown."""
     if ground_truth_mask is None or not len(label) == len(anomaly_map) == len(ground_truth_mask):
         raise ValueError("anomaly_map and ground_truth_mask must have one entry for each image_label")
     images = []
     for i, (scores, mask) in enumerate(zip(anomaly_map, ground_truth_mask, strict=True)):
-        marked = mask is not None and bool(np.any(mask))
-        if label[i] == 0 and (mask is None or marked):
+        if label[i] == 1 and (mask is None or not np.any(mask)):
+            continue
+        if mask is None or (label[i] == 0 and np.any(mask)):
             raise ValueError(f"image {i} is normal, so its mask must be all zero")
-        if label[i] == 0 or marked:
-            assert mask is not None
-            if np.shape(scores) != np.shape(mask) or np.ndim(scores) != 2:
-                raise ValueError(f"image {i}: map {np.shape(scores)} and mask {np.shape(mask)} must be (H, W)")
-            images.append((np.asarray(scores, dtype=np.float32), np.asarray(mask) != 0))
+        if np.shape(scores) != np.shape(mask) or np.ndim(scores) != 2:
+            raise ValueError(f"image {i}: map {np.shape(scores)} and mask {np.shape(mask)} must be (H, W)")
+        images.append((np.asarray(scores, dtype=np.float32), np.asarray(mask) != 0))
     return images

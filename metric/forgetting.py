@@ -1,20 +1,24 @@
 """Forgetting measure of a continual run: how far the final scores fall below the best earlier ones."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+
+Scores = NDArray[np.floating] | Sequence[Sequence[float | None]]
 
 
-def forgetting(scores: ArrayLike) -> tuple[float | None, float | None]:
+def forgetting(scores: Scores) -> tuple[float | None, float | None]:
     """Return the forgetting measure over the tasks but the last, and over all tasks.
 
-    A task's forgetting is its maximum score over the earlier steps minus its final score (after Chaudhry et al.,
-    ECCV 2018, section 3); below zero where the task gained. The last task has had no time to be forgotten: it
-    counts 0 in the second mean, which the published tables print, and not at all in the first.
+    A task's forgetting is its maximum score over the earlier steps minus its final score (Chaudhry et al.,
+    ECCV 2018); it is below zero where the task gained. The last task cannot be forgotten yet: it counts as 0
+    in the second mean, which the published tables print, and not at all in the first.
 
     Args:
         scores: (T, T); row k holds the scores after training on task k, column j those on task j. Only the
-            lower triangle is read. NaN or None is a score that does not exist; a task without a final or without
-            any earlier score is left out of both means.
+            lower triangle is read. NaN or None is a score that does not exist; a task without a final or
+            without any earlier score is left out of both means.
 
     Returns:
         None in place of a mean that has no task.

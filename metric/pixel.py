@@ -41,7 +41,7 @@ def _normal_pixels(images: Sequence[Pair]) -> Iterator[NDArray[np.float32]]:
 
 
 def _marked_pixels(images: Sequence[Pair]) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
-    """Pack all marked pixels (P,), tagged with their region, and weigh the regions (R + 1,), numbered from 1."""
+    """Pack the marked pixels (P,), tagged by region from 1 on, and weigh the regions, by tag (R + 1,)."""
     packed = [np.empty(0, np.uint64)]
     region_size = [np.zeros(1, np.int64)]
     num_regions = 0

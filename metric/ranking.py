@@ -1,7 +1,7 @@
 """AUROC, average precision and F1-max from the ranks of the anomalous scores: exact, without bins.
 
-All three, and the overlap of `metric.aupro`, change only at anomalous scores. So each is a sum (F1: a maximum)
-over the anomalous scores alone, of how many scores of either kind are at least as high.
+These metrics, and the overlap of `metric.aupro`, change only at anomalous scores. So each is a sum (F1: the
+maximum) over the anomalous scores of a term that depends on how many scores of either kind are as high.
 """
 
 from collections.abc import Iterable, Iterator
@@ -72,10 +72,11 @@ class RankingMetrics:
 
 
 def order_keys(score: NDArray[np.float32]) -> UInt32:
-    """Map finite float32 scores of any shape to integers of the same order (the sign bit decides the flip)."""
+    """Map finite float32 scores (K,) to integers of the same order: flip all bits, or only the sign."""
     bits = (score + np.float32(0)).view(np.uint32)  # adding 0 turns -0.0 into 0.0
-    negative = (bits.view(np.int32) >> 31).view(np.uint32)  # all ones or all zeros
-    return bits ^ (negative | np.uint32(1 << 31))
+    all_if_negative = (bits.view(np.int32) >> 31).view(np.uint32)
+    key: UInt32 = bits ^ (all_if_negative | np.uint32(1 << 31))
+    return key
 
 
 def pack(score: NDArray[np.float32], tag: UInt32 | int) -> UInt64:
@@ -85,7 +86,8 @@ def pack(score: NDArray[np.float32], tag: UInt32 | int) -> UInt64:
         ValueError: a score is NaN or infinite.
     """
     check_finite(score)
-    return order_keys(score).astype(np.uint64) << np.uint64(32) | np.uint64(tag)
+    packed: UInt64 = order_keys(score).astype(np.uint64) << np.uint64(32) | np.uint64(tag)
+    return packed
 
 
 def check_finite(score: NDArray[np.float32]) -> None:
@@ -109,16 +111,16 @@ def rank(normal: Iterable[NDArray[np.float32]], num_normal: int, anomalous: UInt
         ValueError: a normal score is NaN or infinite.
     """
     keys = _checked_keys(normal)
-    counted: Int64 | None = None
-    if num_normal >= SORT_ALL_BELOW and len(anomalous) <= SORT_ALL_SHARE * num_normal:
-        contested, counted = _count_in_buckets(keys, num_normal, anomalous)
-    else:
-        contested = list(keys)
     num_anomalous = len(anomalous)
-    merged = np.empty(num_anomalous + sum(map(len, contested)), np.uint64)
+    counted: Int64 | None = None
+    if num_normal < SORT_ALL_BELOW or num_anomalous > SORT_ALL_SHARE * num_normal:
+        merged = np.empty(num_anomalous + num_normal, np.uint64)
+    else:
+        keys, counted = _count_in_buckets(keys, num_normal, anomalous)
+        merged = np.empty(num_anomalous + sum(map(len, keys)), np.uint64)
     merged[:num_anomalous] = anomalous
     start = num_anomalous
-    for part in contested:
+    for part in keys:
         merged[start : start + len(part)] = part
         start += len(part)
     merged[num_anomalous:] <<= np.uint64(32)  # normal scores get tag 0, so that they lead a tie
@@ -126,10 +128,34 @@ def rank(normal: Iterable[NDArray[np.float32]], num_normal: int, anomalous: UInt
     yield from _ranks_of_sorted(merged, counted, num_normal, num_anomalous)
 
 
-def _checked_keys(normal: Iterable[NDArray[np.float32]]) -> Iterator[UInt32]:
+def _checked_keys(normal: Iterable[NDArray[np.float32]]) -> Iterable[UInt32]:
     for part in normal:
         check_finite(part)
         yield order_keys(part)
+
+
+@dataclass(frozen=True)
+class _Buckets:
+    """Equal ranges of keys; the first holds all keys below the lowest anomalous one, the last all above."""
+
+    floor: np.uint32
+    ceiling: np.uint32
+    shift: int
+
+    def of(self, key: UInt32) -> NDArray[np.intp]:
+        """Return the buckets (K,) of keys (K,)."""
+        offset: UInt32 = np.clip(key, self.floor, self.ceiling) - self.floor
+        bucket: NDArray[np.intp] = (offset >> np.uint32(self.shift)).astype(np.intp)
+        return bucket
+
+
+def _buckets_for(anomalous_key: UInt32, num_normal: int) -> _Buckets:
+    lowest, highest = int(anomalous_key.min()), int(anomalous_key.max())
+    bits = max((BUCKETS_PER_SCORE * len(anomalous_key)).bit_length(), MIN_BUCKET_BITS)
+    bits = min(bits, num_normal.bit_length())  # at most twice as many buckets as scores, of 4 bytes each
+    shift = max((highest - lowest).bit_length() - bits, 0)
+    margin = 1 << shift  # keys of finite scores leave room for it
+    return _Buckets(np.uint32(lowest - margin), np.uint32(highest + margin), shift)
 
 
 def _count_in_buckets(
@@ -138,32 +164,24 @@ def _count_in_buckets(
     """Count the normal keys whose bucket says where they stand; return those that must be sorted.
 
     Returns:
-        The contested keys, in parts, and (2 K + 2,) running counts: for the lowest of tied anomalous scores, the
-        i-th in order, entry 2 i counts the normal ones below it and entry 2 i + 1 those tied with it too.
+        The other keys, in parts, and running counts (2 K + 2,): entry 2 i counts the normal keys below the
+        i-th anomalous score in order, the first of its tie; entry 2 i + 1 counts those tied with it also.
     """
     anomalous_key = (anomalous >> np.uint64(32)).astype(np.uint32)
-    lowest, highest = int(anomalous_key.min()), int(anomalous_key.max())
-    bits = max((BUCKETS_PER_SCORE * len(anomalous)).bit_length(), MIN_BUCKET_BITS)
-    bits = min(bits, num_normal.bit_length() - 1)
-    shift = max((highest - lowest).bit_length() - bits, 0)
-    floor = np.uint32(lowest - (1 << shift))  # bucket 0 is for all below; finite scores leave room for it
-    ceiling = np.uint32(highest + (1 << shift))  # so is the last one for all above
-
-    def bucket(key: UInt32) -> NDArray[np.intp]:
-        return ((np.clip(key, floor, ceiling) - floor) >> np.uint32(shift)).astype(np.intp)
-
-    position = np.zeros(int(bucket(ceiling)) + 1, np.int32)  # by bucket: 2 x (anomalous scores below)
-    np.add.at(position, bucket(anomalous_key) + 1, 2)
+    buckets = _buckets_for(anomalous_key, num_normal)
+    occupied = buckets.of(anomalous_key)
+    position = np.zeros(int(occupied.max()) + 2, np.int32)  # by bucket: twice the anomalous scores below it
+    np.add.at(position, occupied + 1, 2)
     np.cumsum(position, out=position)
-    position[bucket(anomalous_key)] += 1  # odd: holds anomalous scores
+    position[occupied] |= 1  # odd where it holds an anomalous score
     count = np.zeros(2 * len(anomalous) + 2, np.int64)
     contested = []
     for part in keys:
-        place = position.take(bucket(part), mode="clip")  # none is out of range; "clip" is the fast mode
+        place = position.take(buckets.of(part), mode="clip")  # none is out of range; "clip" is the fast mode
         np.add.at(count, place.astype(np.intp), 1)
-        if shift:  # else a bucket is one value, and who shares it is tied
+        if buckets.shift:  # else a bucket is a single score, and all in it are tied
             contested.append(part[place & 1 == 1])
-    if shift:
+    if buckets.shift:
         count[1::2] = 0
     return contested, np.cumsum(count, out=count)
 
@@ -171,37 +189,34 @@ def _count_in_buckets(
 def _ranks_of_sorted(
     merged: UInt64, counted: Int64 | None, num_normal: int, num_anomalous: int
 ) -> Iterator[Ranks]:
-    """Rank the anomalous scores of a sorted array of both kinds, block by block; a tie may span blocks.
-
-    Args:
-        merged: (M,) the anomalous scores and the normal ones that are not in `counted`.
-        counted: running counts, from `_count_in_buckets`, of the normal scores that are not in `merged`.
-        num_normal: all normal scores.
-        num_anomalous: all anomalous scores.
-    """
-    tie_start = tie_rank = 0  # of the tie that the last block ended in
-    last_key = None
+    """Rank the sorted anomalous scores among the normal ones, sorted with them or counted before."""
+    tie_key, tie_place, tie_rank = None, 0, 0  # a tie may span blocks
     num_seen = 0  # anomalous scores of earlier blocks
     for start in range(0, len(merged), BLOCK):
         block = merged[start : start + BLOCK]
         key, tag = (block >> np.uint64(32)).astype(np.uint32), block.astype(np.uint32)
-        is_new = np.concatenate(([key[0] != last_key], key[1:] != key[:-1]))
         is_anomalous = tag != 0
         place = np.arange(start, start + len(block))
-        rank_in_kind = num_seen + np.cumsum(is_anomalous) - is_anomalous
+        anomalous_rank = num_seen + np.cumsum(is_anomalous) - is_anomalous
+        is_new = np.concatenate(([key[0] != tie_key], key[1:] != key[:-1]))
+        first_place = np.maximum.accumulate(np.where(is_new, place, tie_place))  # of each tie
+        first_rank = np.maximum.accumulate(np.where(is_new, anomalous_rank, tie_rank))
+        tie_key, tie_place, tie_rank = key[-1], int(first_place[-1]), int(first_rank[-1])
         chosen = np.flatnonzero(is_anomalous)
-        first_place = np.maximum.accumulate(np.where(is_new, place, tie_start))
-        first_rank = np.maximum.accumulate(np.where(is_new, rank_in_kind, tie_rank))
-        last_key, tie_start, tie_rank = key[-1], int(first_place[-1]), int(first_rank[-1])
         num_seen += len(chosen)
         if len(chosen) == 0:
             continue
         lowest = first_rank[chosen]
         below = first_place[chosen] - lowest
-        not_above = (place - rank_in_kind)[chosen]
+        not_above = place[chosen] - anomalous_rank[chosen]
         if counted is not None:
             below += counted[2 * lowest]
             not_above += counted[2 * lowest + 1]
         yield Ranks(
-            num_normal, num_anomalous, tag[chosen], num_anomalous - lowest, num_normal - below, num_normal - not_above
+            num_normal,
+            num_anomalous,
+            tag[chosen],
+            true_positive=num_anomalous - lowest,
+            false_positive=num_normal - below,
+            normal_above=num_normal - not_above,
         )

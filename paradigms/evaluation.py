@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from arch.base import ModelBase, TaskPrediction
-from data_io.data_holder import TestData
-from data_io.decode import Pixels
+from data_io.data_holder import DataHolder, TestData
+from data_io.steps import POOLED
 from metric.evaluate import evaluate
-
-Maps = NDArray[np.float32] | list[NDArray[np.float32]]
+from paradigms.resizing import Maps, fit_maps
+from paradigms.saturated import saturated_metrics
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Evaluation:
         return np.array([sample.image_label for sample in self.test.plan.samples])
 
 
-def evaluate_tests(method: ModelBase, tests: Sequence[TestData]) -> list[Evaluation]:
+def evaluate_tests(method: ModelBase, tests: Sequence[TestData], holder: DataHolder) -> list[Evaluation]:
     """Return one evaluation per test set; a task of several categories is scored once."""
     found = []
     for _, group in groupby(tests, key=lambda test: test.plan.task_id):
@@ -53,40 +51,35 @@ def evaluate_tests(method: ModelBase, tests: Sequence[TestData]) -> list[Evaluat
         row_of = {sample: row for row, sample in enumerate(whole.plan.samples)}
         for test in task_tests:
             rows = [row_of[sample] for sample in test.plan.samples]
-            found.append(_evaluation(test, prediction, rows))
+            found.append(_evaluation(test, _part(prediction, rows), holder))
     return found
 
 
-def _evaluation(test: TestData, prediction: TaskPrediction, rows: Sequence[int]) -> Evaluation:
-    image_score = prediction.image_score[rows]
-    image_label = np.array([sample.image_label for sample in test.plan.samples])
-    maps = None
-    if prediction.anomaly_map is not None:
-        maps = fit_maps(prediction.anomaly_map[rows], test.ground_truth_mask)
-    share = len(rows) / len(prediction.image_score)
-    return Evaluation(
-        test=test,
-        image_score=image_score,
-        anomaly_map=maps,
-        metrics=evaluate(image_score, image_label, maps, test.ground_truth_mask),
-        extra_metrics={},
-        predict_seconds=prediction.seconds * share,
+def _part(prediction: TaskPrediction, rows: Sequence[int]) -> TaskPrediction:
+    maps = prediction.anomaly_map
+    return TaskPrediction(
+        image_score=prediction.image_score[rows],
+        anomaly_map=None if maps is None else maps[rows],
+        seconds=prediction.seconds * len(rows) / len(prediction.image_score),
     )
 
 
-def fit_maps(maps: NDArray[np.float32], masks: Sequence[Pixels | None]) -> Maps:
-    """Resize (N, H, W) maps bilinearly to the sizes of their masks; a map without a mask stays as it is."""
-    sizes = {mask.shape for mask in masks if mask is not None}
-    if sizes <= {maps.shape[1:]}:
-        return maps
-    if len(sizes) == 1:
-        return _resized(maps, sizes.pop())
-    return [
-        found if mask is None else _resized(found[None], mask.shape)[0]
-        for found, mask in zip(maps, masks, strict=True)
-    ]
-
-
-def _resized(maps: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    tensor = F.interpolate(torch.from_numpy(maps)[:, None], size=size, mode="bilinear")[:, 0]
-    return np.asarray(tensor.numpy(), np.float32)
+def _evaluation(test: TestData, prediction: TaskPrediction, holder: DataHolder) -> Evaluation:
+    samples = test.plan.samples
+    scores, maps = prediction.image_score, prediction.anomaly_map
+    image_label = np.array([sample.image_label for sample in samples])
+    fitted = None if maps is None else fit_maps(maps, test.ground_truth_mask)
+    extra: dict[str, float | None] = {}
+    if test.plan.category != POOLED:
+        class_id = holder.dataset.classes.index(test.plan.category)
+        saturation = holder.dataset.saturation(class_id)
+        if saturation is not None:
+            extra = saturated_metrics(samples, scores, maps, saturation, holder.geometry.share)
+    return Evaluation(
+        test=test,
+        image_score=scores,
+        anomaly_map=fitted,
+        metrics=evaluate(scores, image_label, fitted, test.ground_truth_mask),
+        extra_metrics=extra,
+        predict_seconds=prediction.seconds,
+    )

@@ -28,6 +28,8 @@ def draw_task(folder: Path, evaluation: Evaluation, method: ModelBase, config: R
         limits = pictures.color_limits(maps if isinstance(maps, np.ndarray) else _flat(maps))
     pictures.save_pictures(folder, _pictures(evaluation, config), limits)
     title = f"{config.run.model} on {config.run.dataset}/{plan.category}"
+    if evaluation.metrics["image_auroc"] is not None:
+        title += f"   image AUROC {evaluation.metrics['image_auroc']:.3f}"
     pictures.save_scores(folder / "scores.png", evaluation.image_score, evaluation.image_label, title)
     if config.output.vis_em and method.backbone is not None:
         labels = evaluation.image_label

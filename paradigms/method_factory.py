@@ -27,10 +27,18 @@ def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBas
         UserError: the pretrained weights cannot be had or do not fit.
     """
     make_deterministic(derive_seed(config.run.seed, "model"))
-    method: ModelBase = registration.load(registration.MODELS[config.run.model])(config, config.params)
+    try:
+        method: ModelBase = registration.load(registration.MODELS[config.run.model])(config, config.params)
+    except ValueError as error:  # a layer that the backbone lacks, a width that does not fit
+        raise UserError(f"--model {config.run.model} with --net {config.run.net}: {error}") from error
     method.bar = progress_bar
     if method.backbone is None:
         return method, ""
+    wanted, side = method.backbone.input_size, config.data.data_crop_size
+    if wanted is not None and wanted != (side, side):
+        raise UserError(
+            f"data_crop_size {side}: {config.run.backbone} takes {wanted[0]}; --set data_crop_size"
+        )
     weights = load_pretrained(method, config)
     method.backbone.to(method.device)
     if method.has_frozen_backbone:

@@ -11,10 +11,11 @@ from arch.base import ModelBase
 from configuration.config import RunConfig, Setting, config_values
 from data_io.data_holder import DataHolder, Step
 from data_io.records import Sample
+from data_io.steps import POOLED
 from data_io.tensor_store import TensorStore
 from metric.forgetting import forgetting
 from paradigms.evaluation import Evaluation
-from paradigms.gallery import draw_task
+from paradigms.gallery import draw_shots, draw_task
 from tools import resources
 from tools.checkpoint import load_model, save_model
 from tools.record_helper import (
@@ -79,13 +80,15 @@ class Report:
             self._rows.append((step.number, row))
             logger.info("%s", one_line(row))
         for evaluation in whole_tasks(evaluations):
-            self._save_task(step, evaluation, method)
+            self._save_task(step, evaluation)
+        if self.config.output.vis:
+            self._draw(step, evaluations, method)
 
     def finish(self) -> None:
         """Write the run's row of summary.csv."""
         whole = {
             (number, row.valid_task): row for number, row in self._rows
-        }  # the last row of a task is the whole
+        }  # a task's last row is the whole
         rows = list(whole.values())
         setting = self.config.run.setting
         last_step = self._rows[-1][0]
@@ -100,14 +103,12 @@ class Report:
                 measures[f"fm_{metric}"], measures[f"fm_all_{metric}"] = forgetting(table)
         append_summary(self.config.output.work_dir, rows, measures)
 
-    def load(self, method: ModelBase, step: Step) -> bool:
+    def load(self, method: ModelBase, step: Step, weights: str) -> bool:
         """Put what `--load-model-dir` holds for this step into the method; return whether there was any."""
         folder = self.config.output.load_model_dir
         if folder is None:
             return False
-        run = self.config.run
-        expected = {"model": run.model, "net": run.net, "backbone": run.backbone}
-        state, _ = load_model(_model_file(folder, step), expected)
+        state, _ = load_model(_model_file(folder, step), self._identity(weights))
         method.load_state_dict(state)
         method.net.to(method.device)
         return True
@@ -116,21 +117,32 @@ class Report:
         """Keep the trained model where `--save-model` asks for it."""
         if not self.config.output.save_model:
             return
-        run = self.config.run
-        metadata = {"model": run.model, "net": run.net, "backbone": run.backbone, "weights": weights}
-        save_model(_model_file(self.folder.path / "models", step), method.state_dict(), metadata)
+        path = _model_file(self.folder.path / "models", step)
+        save_model(path, method.state_dict(), self._identity(weights))
 
-    def _save_task(self, step: Step, evaluation: Evaluation, method: ModelBase) -> None:
-        plan, output = evaluation.test.plan, self.config.output
+    def _identity(self, weights: str) -> dict[str, str]:
+        run = self.config.run
+        return {"model": run.model, "net": run.net, "backbone": run.backbone, "weights": weights}
+
+    def _save_task(self, step: Step, evaluation: Evaluation) -> None:
+        plan = evaluation.test.plan
         names = self._names(plan.samples)
         labels, scores = evaluation.image_label, evaluation.image_score
         self.folder.append_scores(step.number, step.plan.task.id, plan.task_id, names, labels, scores)
-        if output.save_maps and isinstance(evaluation.anomaly_map, np.ndarray):
+        if self.config.output.save_maps and evaluation.anomaly_map is not None:
             self.folder.save_maps(step.number, plan.task_id, evaluation.anomaly_map)
-        if output.vis:
-            suffix = setting_suffix(self.config.run.setting.value, step.plan.drawn, plan.task_id)
-            folder = self.folder.path / f"vis{suffix}" / f"task_{step.plan.task.id}"
-            draw_task(folder, evaluation, method, self.config)
+
+    def _draw(self, step: Step, evaluations: Sequence[Evaluation], method: ModelBase) -> None:
+        """Draw every category into vis<setting>/task_<trained task>/<category>/, and augmented shots."""
+        setting, task = self.config.run.setting, step.plan.task
+        for evaluation in evaluations:
+            plan = evaluation.test.plan
+            suffix = setting_suffix(setting.value, step.plan.drawn, plan.task_id)
+            folder = self.folder.path / f"vis{suffix}" / f"task_{task.id}"
+            if plan.category != POOLED:
+                draw_task(folder / plan.category.replace("/", "-"), evaluation, method, self.config)
+        if setting is Setting.FEWSHOT and self.config.setting.fewshot_data_aug:
+            draw_shots(folder, step, self.config.setting.fewshot_num_dg)
 
     def _row(
         self, step: Step, weights: str, evaluation: Evaluation, fit_seconds: float, cache: str
@@ -189,7 +201,8 @@ class Report:
 
     def _step_files(self, step: Step) -> StepFiles:
         tests = {test.plan.task_id: self._names(test.plan.samples) for test in step.tests}
-        return StepFiles(step.number, step.plan.task.id, self._names(step.plan.train), tests)
+        task, drawn = step.plan.task, dict(step.plan.drawn)
+        return StepFiles(step.number, task.setting, drawn, task.id, self._names(step.plan.train), tests)
 
 
 def whole_tasks(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

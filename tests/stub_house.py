@@ -55,6 +55,12 @@ class Trained:
     @classmethod
     def unsupported(cls, config):
         return None
+
+
+def run(config):
+    if config.run.seed == 130:
+        raise KeyboardInterrupt
+    print("ran", config.run.model)
 '''
 DATASETS = '''
 """Bolts: a stub."""
@@ -142,7 +148,7 @@ def stub_house(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
         "MODELS": {"bank": ("stub_arch.methods", "Bank"), "trained": ("stub_arch.methods", "Trained")},
         "DATASETS": {"bolts": ("stub_dataset.bolts", "Bolts")},
         "NETS": {**registration.NETS, "net_trained": (registration.OWN, "the net of trained")},
-        "PARADIGMS": {"c2d": ("stub_arch.methods", "Bank")},
+        "PARADIGMS": {"c2d": ("stub_arch.methods", "run")},
     }
     for name, table in tables.items():
         monkeypatch.setattr(registration, name, table)

@@ -1,12 +1,12 @@
-"""Images drawn from nothing: noise, gratings, tiles, leaves, strokes and mixtures of them, in endless variety."""
+"""Images drawn from nothing: noise, gratings, tiles, leaves, strokes and mixtures of them."""
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-Field = NDArray[np.float32]  # (H, W) grey values in [0, 1]
-Picture = NDArray[np.float32]  # (H, W, 3) colours in [0, 1]
+Field = NDArray[np.floating]  # (H, W) grey values in [0, 1]
+Picture = NDArray[np.floating]  # (H, W, 3) colours in [0, 1]
 
 
 def generate_image(size: int, rng: np.random.Generator) -> Picture:
@@ -79,7 +79,8 @@ def strokes(size: int, rng: np.random.Generator) -> Field:
         if kind == 0:
             draw.line([*rng.uniform(0, size, 4)], fill=grey, width=width)
         elif kind == 1:
-            draw.arc([*start, *end], *rng.uniform(0, 360, 2), fill=grey, width=width)
+            first, last = rng.uniform(0, 360, 2)  # degrees
+            draw.arc([*start, *end], first, last, fill=grey, width=width)
         else:
             letters = "".join(chr(code) for code in rng.integers(33, 127, rng.integers(1, 8)))
             draw.text((start[0], start[1]), letters, fill=grey)
@@ -112,7 +113,9 @@ def _mask(size: int, rng: np.random.Generator) -> Field:
     """Return the share (H, W) of a layer that is laid over others, with hard or soft edges."""
     field = _FIELDS[rng.integers(len(_FIELDS))](size, rng)
     threshold = np.quantile(field, rng.uniform(0.3, 0.95))
-    return np.clip((field - threshold) * np.exp(rng.uniform(1, 5)), 0, 1) * np.float32(rng.uniform(0.3, 1))
+    edge = np.clip((field - threshold) * np.exp(rng.uniform(1, 5)), 0, 1)
+    mask: Field = edge * np.float32(rng.uniform(0.3, 1))
+    return mask
 
 
 def _photograph(image: Picture, rng: np.random.Generator) -> Picture:
@@ -125,10 +128,13 @@ def _photograph(image: Picture, rng: np.random.Generator) -> Picture:
         light = light.swapaxes(0, 1)
     contrast, level = rng.uniform(0.15, 1.0), rng.uniform(0.2, 0.8)
     image = (level + contrast * (image - image.mean())) * (1 + rng.uniform(-0.3, 0.3) * light)
-    return np.clip(image + rng.normal(0, rng.uniform(0, 0.03), image.shape), 0, 1).astype(np.float32)
+    noise = rng.normal(0, rng.uniform(0, 0.03), image.shape)
+    picture: Picture = np.clip(image + noise, 0, 1)
+    return picture.astype(np.float32)
 
 
-def _stretched(field: NDArray[np.floating]) -> Field:
+def _stretched(field: Field) -> Field:
     """Return the field moved and scaled to [0, 1]."""
     low, high = field.min(), field.max()
-    return ((field - low) / (high - low + 1e-6)).astype(np.float32)
+    stretched: Field = (field - low) / (high - low + 1e-6)
+    return stretched.astype(np.float32)

@@ -17,6 +17,9 @@ class Bar(Protocol):
     def update(self, n: int = 1) -> object:
         """Count n more as done."""
 
+    def set_postfix_str(self, s: str, refresh: bool = True) -> None:
+        """Show a text behind the bar."""
+
 
 def progress(iterable: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
     """Yield the items and show how far they are; `total` where the iterable has no length."""

@@ -28,12 +28,16 @@ class StepFiles:
 
     Args:
         step: number of the training step in its run.
+        setting: the learning setting.
+        setting_params: its parameters and what was really drawn; JSON-able.
         train_task: task that is trained on.
         train: files trained on, in order.
         test: test task -> files tested after this step, in order.
     """
 
     step: int
+    setting: str
+    setting_params: Mapping[str, object]
     train_task: int
     train: Sequence[str]
     test: Mapping[int, Sequence[str]]
@@ -107,16 +111,23 @@ class RunFolder:
         ]
         append_rows(self.path / "scores.csv", _SCORE_COLUMNS, rows)
 
-    def save_maps(self, step: int, valid_task: int, anomaly_map: NDArray[np.float32]) -> None:
+    def save_maps(
+        self, step: int, valid_task: int, anomaly_map: NDArray[np.float32] | Sequence[NDArray[np.float32]]
+    ) -> None:
         """Write maps/step_<step>_task_<valid_task>.npz, in the order of scores.csv.
 
         It holds `anomaly_map` (N, H, W) float16 and `scale`, a power of two: their product is the raw map.
-        Without the scale, maps far from 1 would overflow or vanish in float16.
+        Without the scale, maps far from 1 would overflow or vanish in float16. Maps of different sizes are
+        held one by one, as `anomaly_map_<row>`.
         """
-        _, exponent = np.frexp(np.abs(anomaly_map).max(initial=0.0))
-        scaled = np.ldexp(anomaly_map, -exponent).astype(np.float16)
+        _, exponent = np.frexp(max((np.abs(found).max(initial=0.0) for found in anomaly_map), default=0.0))
+        scaled = [np.ldexp(found, -exponent).astype(np.float16) for found in anomaly_map]
+        if isinstance(anomaly_map, np.ndarray):
+            entries = {"anomaly_map": np.stack(scaled)}
+        else:
+            entries = {f"anomaly_map_{row}": found for row, found in enumerate(scaled)}
         with replacing(self.path / "maps" / f"step_{step}_task_{valid_task}.npz") as temporary:
-            np.savez(temporary, anomaly_map=scaled, scale=np.ldexp(1.0, exponent))
+            np.savez(temporary, allow_pickle=False, scale=np.ldexp(1.0, exponent), **entries)
 
     @contextlib.contextmanager
     def log(self) -> Iterator[None]:

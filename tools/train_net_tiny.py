@@ -12,19 +12,22 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from models.common.backbone import Backbone
+from models.common.net_tiny import SeparableBlock
 from tools.generated_images import generate_image
 from tools.weights import read_state
 
+Features = dict[str, Tensor]  # by layer
+
 LAYERS = ("layer1", "layer2", "layer3")
-BATCH_SIZES = ((128, 32), (128, 32), (128, 32), (256, 8))  # side in pixels, images; taken in turn
+ENTRY_NORMS = {"stem.1.1": "layer1", "layer2.0.1": "layer2", "layer3.0.1": "layer3"}  # before the blocks
+BATCH_SIZES = ((128, 16), (128, 16), (128, 16), (256, 4))  # side in pixels, images; taken in turn
 LEARNING_RATE = 4e-3
 WEIGHT_DECAY = 1e-4
-STATISTICS_BATCHES = 16
+STATISTICS_BATCHES = 32
 FIXED_NORM_SHARE = 0.2  # of the steps, at the end, with the BatchNorm statistics that will be used in scoring
 
 
@@ -51,34 +54,47 @@ class GeneratedBatches(Dataset[Tensor]):
         return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def feature_scale(teacher: Backbone, batches: Dataset[Tensor]) -> dict[str, Tensor]:
-    """Return by layer the standard deviation (C, 1, 1) of each channel, none below a quarter of their mean."""
+def feature_statistics(teacher: Backbone, batches: Dataset[Tensor]) -> tuple[Features, Features]:
+    """Return the mean and the deviation (C, 1, 1) of the teacher's channels by layer.
+
+    No deviation is below a quarter of its layer's mean deviation, lest silent channels rule the loss.
+    """
     features = [teacher.extract(batches[index]) for index in range(STATISTICS_BATCHES)]
-    scale = {}
+    mean, deviation = {}, {}
     for layer in teacher.layers:
         values = torch.cat([maps[layer].transpose(0, 1).flatten(1) for maps in features], dim=1)
-        deviation = values.std(dim=1)
-        scale[layer] = deviation.clamp(min=deviation.mean() / 4)[:, None, None]
-    return scale
+        spread = values.std(dim=1)
+        mean[layer] = values.mean(dim=1)[:, None, None]
+        deviation[layer] = spread.clamp(min=spread.mean() / 4)[:, None, None]
+    return mean, deviation
 
 
-def imitation_loss(
-    student: dict[str, Tensor], teacher: dict[str, Tensor], scale: dict[str, Tensor]
-) -> Tensor:
+@torch.no_grad()
+def adopt_statistics(student: Backbone, mean: Features, deviation: Features) -> None:
+    """Start where every stage has the teacher's statistics and its residual blocks do nothing yet."""
+    for name, module in student.trunk.named_modules():
+        if isinstance(module, SeparableBlock):
+            module.norm2.weight.zero_()
+        elif name in ENTRY_NORMS:
+            layer = ENTRY_NORMS[name]
+            module.load_state_dict(
+                {"weight": deviation[layer].flatten(), "bias": mean[layer].flatten()}, strict=False
+            )
+
+
+def imitation_loss(student: Features, teacher: Features, deviation: Features) -> Tensor:
     """Return the squared difference of the maps in units of the teacher's variance, averaged over layers."""
-    losses = [
-        F.mse_loss(student[layer].float() / scale[layer], teacher[layer].float() / scale[layer])
-        for layer in scale
-    ]
-    return torch.stack(losses).mean()
+    scaled = [(student[layer].float() - teacher[layer].float()) / deviation[layer] for layer in deviation]
+    return torch.stack([difference.square().mean() for difference in scaled]).mean()
 
 
 def train(teacher: Backbone, steps: int, seed: int) -> nn.Module:
     """Return net_tiny trained on `steps` batches, in evaluation mode."""
     torch.manual_seed(seed)
     batches = GeneratedBatches(steps, seed)
-    scale = feature_scale(teacher, batches)
+    mean, deviation = feature_statistics(teacher, batches)
     student = Backbone("net_tiny", LAYERS).to(memory_format=torch.channels_last)
+    adopt_statistics(student, mean, deviation)
     optimizer = torch.optim.AdamW(student.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     progress = tqdm(DataLoader(batches, batch_size=None, num_workers=1), desc="net_tiny")
@@ -87,7 +103,7 @@ def train(teacher: Backbone, steps: int, seed: int) -> nn.Module:
         with torch.autocast(image.device.type, torch.bfloat16):
             with torch.no_grad():
                 target = teacher(image)
-            loss = imitation_loss(student(image), target, scale)
+            loss = imitation_loss(student(image), target, deviation)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -24,6 +24,10 @@ IMAGENET = "imagenet"
 NONE = "none"
 
 _ENDINGS = (".safetensors", ".pth")
+_UNREADABLE = (  # what torch.load and safetensors raise on files with random bytes changed
+    *(OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
+    *(pickle.UnpicklingError, SafetensorError),
+)
 _TIMEOUT = 10.0  # seconds without an answer from the network
 _TORCHVISION = {"resnet18": "resnet18", "wide_resnet50": "wide_resnet50_2", "vit_b_16": "vit_b_16"}
 _TIMM = "timm/"
@@ -75,7 +79,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+    except _UNREADABLE as error:
         raise UserError(
             f"-w {path}: cannot be read ({_first_line(error)}); fetch or save it again"
         ) from error

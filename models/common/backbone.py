@@ -1,11 +1,11 @@
 """Backbones: one face for the nets whose feature maps the methods work on."""
 
 import hashlib
+import importlib
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental import optimization
 
 from models.common.trunk import StageTrunk, build_trunk
 
@@ -64,6 +64,7 @@ class Backbone(nn.Module):
         self.frozen = True
         self.eval()
         if isinstance(self.trunk, StageTrunk):
+            optimization = importlib.import_module("torch.fx.experimental.optimization")  # takes seconds
             self.trunk = optimization.fuse(self.trunk)  # folds BatchNorm into the convolutions
         self.requires_grad_(False)
         return self.to(memory_format=torch.channels_last)

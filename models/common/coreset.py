@@ -27,14 +27,17 @@ def project_uniform(patch_feature: Tensor, width: int, generator: torch.Generato
     return patch_feature @ matrix.to(patch_feature)
 
 
-def project_sparse(patch_feature: Tensor, generator: torch.Generator, eps: float = 0.9) -> Tensor:
+def project_sparse(
+    patch_feature: Tensor, num_rows: int, generator: torch.Generator, eps: float = 0.9
+) -> Tensor:
     """Project (N, D) rows by a sparse random matrix; as they are where that would not make them narrower.
 
-    The width keeps all distances within a factor 1 +- eps (Johnson and Lindenstrauss, in the form of Dasgupta
-    and Gupta 2003); the share of entries that are not 0 is 1/sqrt(D) (Li et al. 2006, after Achlioptas 2003).
+    The width keeps all distances among `num_rows` such rows within a factor 1 +- eps (Johnson and Lindenstrauss,
+    in the form of Dasgupta and Gupta 2003); the share of entries that are not 0 is 1/sqrt(D) (Li et al. 2006,
+    after Achlioptas 2003).
     """
-    rows, channels = patch_feature.shape
-    width = max(1, int(4 * math.log(rows) / (eps**2 / 2 - eps**3 / 3)))
+    channels = patch_feature.shape[1]
+    width = max(1, int(4 * math.log(num_rows) / (eps**2 / 2 - eps**3 / 3)))
     if width >= channels:
         return patch_feature
     density = 1 / math.sqrt(channels)
@@ -67,8 +70,8 @@ def greedy_coreset(
     patch_feature: Tensor,
     num_picks: int,
     start_distance: Tensor | None = None,
-    block_size: int = 256,
-    on_progress: Callable[[int], None] | None = None,
+    block_size: int = 512,
+    on_progress: Callable[[int], object] | None = None,
 ) -> Tensor:
     """Pick rows one after another, each the farthest from the start and from the rows picked before it.
 
@@ -94,7 +97,7 @@ def greedy_coreset(
         raise ValueError(f"num_picks must be within 1 and {len(patch_feature)}, not {num_picks}")
     points = _centred(patch_feature)
     norm = points.square().sum(1)
-    nearest = torch.full_like(norm, torch.inf) if start_distance is None else start_distance.square()
+    nearest = torch.full_like(norm, torch.inf) if start_distance is None else start_distance.clone()
     picks: list[Tensor] = []
     missing = num_picks
     while missing:
@@ -118,15 +121,15 @@ def _centred(points: Tensor) -> Tensor:
 
 
 def _picks_of_pass(points: Tensor, nearest: Tensor, block_size: int, limit: int) -> Tensor:
-    """Return the next 1 to `limit` picks, given the (N,) squared distances to all picks so far."""
+    """Return the next 1 to `limit` picks, given the (N,) distances m."""
     first = nearest.argmax()
     value, candidate = nearest.topk(block_size)
     outside = value[-1].item()  # no row that is not a candidate has a larger distance
     candidate = torch.cat([first[None], candidate]).unique()  # sorted, so that the first of equals wins
     block = points[candidate].double()
     square = block.square().sum(1)
-    pairwise = (square[:, None] + square - 2 * block @ block.T).clamp_(min=0).cpu()
-    value = nearest[candidate].double().cpu()
+    pairwise = (square[:, None] + square - 2 * block @ block.T).clamp_(min=0).sqrt_().to(nearest).cpu()
+    value = nearest[candidate].cpu()
     accepted = [int(torch.searchsorted(candidate, first))]
     while len(accepted) < limit:
         value = torch.minimum(value, pairwise[accepted[-1]])
@@ -138,10 +141,10 @@ def _picks_of_pass(points: Tensor, nearest: Tensor, block_size: int, limit: int)
 
 
 def _lower(nearest: Tensor, points: Tensor, norm: Tensor, pick: Tensor) -> None:
-    """Lower the (N,) squared distances in place to those to the new picks, where these are nearer."""
+    """Lower the (N,) distances m in place to those to the new picks, where these are nearer."""
     centre = -2 * points[pick].T
     for rows in range(0, len(points), CHUNK_ROWS):
         chunk = slice(rows, rows + CHUNK_ROWS)
-        closest = torch.addmm(norm[pick], points[chunk], centre).amin(1).add_(norm[chunk]).clamp_(min=0)
-        torch.minimum(nearest[chunk], closest, out=nearest[chunk])
+        square = torch.addmm(norm[pick], points[chunk], centre).amin(1).add_(norm[chunk])
+        torch.minimum(nearest[chunk], square.clamp_(min=0).sqrt_(), out=nearest[chunk])
     nearest[pick] = 0

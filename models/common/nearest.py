@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 MAX_ROWS = 1024  # queries per matrix product; more would not make it faster
 ROUND_OFF = 2.0**-8  # largest relative error of rounding to bfloat16
-MARGIN = 1.05  # for the rounding of float32 sums, far below that of bfloat16
+MARGIN = 1.05  # for the second-order terms of the bounds
 MAX_CANDIDATES = 8  # mean number per query above which the short list is dropped
 
 
@@ -17,7 +18,8 @@ class NearestNeighbours(nn.Module):
 
     Candidates come from a matrix product; the distances of the winners are recomputed from differences, so
     that nothing cancels and equal rows are at distance 0. A CPU that multiplies bfloat16 natively makes the
-    product in bfloat16, keeps every row that its rounding error leaves possible, and compares these in float32.
+    product in bfloat16, keeps every row that its rounding error leaves possible, and compares those rows in
+    float32.
 
     Args:
         bank: (M, D) float32 rows; may be empty until `replace` or `load_state_dict`.
@@ -25,9 +27,10 @@ class NearestNeighbours(nn.Module):
     """
 
     bank: Tensor  # (M, D), the only state that is saved
-    offset: Tensor  # (D,) mean of the bank; shifted vectors are shorter, so products round less
-    square: Tensor  # (M,) squared norms of the shifted bank
-    rough: Tensor  # (M, D) shifted bank in bfloat16; without rows where it is not used
+    offset: Tensor  # (D,) mean of the bank; shifted vectors b are shorter, so products round less
+    square: Tensor  # (M,) norms |b|^2
+    rough: Tensor  # (M, D + 2) bfloat16: -2 b and |b|^2 in two parts; without rows where it is not used
+    bounds: Tensor  # (2,) largest |-2 b|, and largest norm of what its rounding to bfloat16 lost
 
     def __init__(self, bank: Tensor, chunk_bytes: int = 2**26) -> None:
         super().__init__()
@@ -38,11 +41,18 @@ class NearestNeighbours(nn.Module):
         """Search these (M, D) rows from now on."""
         offset = bank.mean(0) if len(bank) else bank.new_zeros(bank.shape[1])
         shifted = bank - offset
+        square = shifted.square().sum(1)
         self.register_buffer("bank", bank)
         self.register_buffer("offset", offset, persistent=False)
-        self.register_buffer("square", shifted.square().sum(1), persistent=False)
-        kept = len(bank) if _multiplies_bfloat16(bank.device) else 0
-        self.register_buffer("rough", shifted[:kept].bfloat16(), persistent=False)
+        self.register_buffer("square", square, persistent=False)
+        if not (len(bank) and _multiplies_bfloat16(bank.device)):
+            shifted, square = shifted[:0], square[:0]
+        factor = shifted.mul_(-2)
+        rough = torch.cat([factor, square[:, None], (square - square.bfloat16())[:, None]], dim=1).bfloat16()
+        lost = torch.linalg.vector_norm(factor - rough[:, :-2], dim=1)
+        bounds = F.pad(torch.stack([2 * square.sqrt(), lost]), (0, 1)).amax(1)
+        self.register_buffer("rough", rough, persistent=False)
+        self.register_buffer("bounds", bounds, persistent=False)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         if f"{prefix}bank" in state_dict:
@@ -72,35 +82,42 @@ class NearestNeighbours(nn.Module):
 
     def _search_chunk(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
         shifted = query - self.offset
-        index = self._only_possible(query, shifted) if k == 1 and len(self.rough) else None
-        if index is None:
-            score = torch.addmm(self.square, shifted, self.bank.T, alpha=-2)  # per query, distance + constant
-            index = _argmin(score) if k == 1 else score.topk(k, largest=False).indices
-        distance = (query[:, None] - self.bank[index]).square_().sum(2)
+        if k == 1 and len(self.rough) and query.device.type == "cpu":
+            found = self._search_rough(query, shifted)
+            if found is not None:
+                return found
+        score = torch.addmm(self.square, shifted, self.bank.T, alpha=-2)  # the distance plus a constant
+        index = _argmin(score) if k == 1 else score.topk(k, largest=False).indices
+        row = self.bank.index_select(0, index.flatten()).view(*index.shape, -1)
+        distance = row.sub_(query[:, None]).square_().sum(2)
         distance, order = distance.sort(dim=1, stable=True)
         return distance, index.gather(1, order)
 
-    def _only_possible(self, query: Tensor, shifted: Tensor) -> Tensor | None:
-        """Return the (Q, 1) nearest rows by a bfloat16 short list; None where the list would be long.
+    def _search_rough(self, query: Tensor, shifted: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the nearest rows by a bfloat16 short list, or None where the list would be long.
 
-        With b the bank's longest shifted row, the score |b|^2 - 2 q.b errs by at most 4 u |q||b| from the
-        rounding of q and b, u |b|^2 from that of the norm and u (|b|^2 + 2 |q||b|) from that of the result.
+        By Cauchy and Schwarz, rounding q and b moves the score |b|^2 - 2 q.b by at most `error`, |lost of q|
+        |2 b| + |q| |lost of 2 b|. Rounding the score itself is monotone, so that the score of the nearest row
+        exceeds the least one by at most twice the error and the round-off near the least one.
         """
-        score = torch.addmm(self.square.bfloat16(), shifted.bfloat16(), self.rough.T, alpha=-2).float()
-        longest = self.square.max()
-        length = torch.linalg.vector_norm(shifted, dim=1, keepdim=True) * longest.sqrt()
-        error = ROUND_OFF * MARGIN * (6 * length + 2 * longest)
-        limit = score.amin(1, keepdim=True) + 2 * error
-        flat = torch.from_numpy(np.flatnonzero(score.numpy() <= limit.numpy()))  # several times faster than torch
+        low = F.pad(shifted, (0, 2), value=1).bfloat16()
+        score = (low @ self.rough.T).float()
+        lost = torch.linalg.vector_norm(shifted - low[:, :-2], dim=1)
+        error = lost * self.bounds[0] + torch.linalg.vector_norm(shifted, dim=1) * self.bounds[1]
+        error += (ROUND_OFF * self.bounds[0]) ** 2  # the two parts of the norm, and the float32 sums
+        least = score.amin(1)
+        limit = least + 2 * MARGIN * (error + ROUND_OFF * least.abs() + ROUND_OFF * error)
+        near = score.numpy() <= limit[:, None].numpy()
+        flat = torch.from_numpy(np.flatnonzero(near))  # numpy's is several times faster than torch's
         if len(flat) > MAX_CANDIDATES * len(query):
             return None
         row, column = flat // len(self.bank), flat % len(self.bank)
-        distance = (query[row] - self.bank[column]).square_().sum(1)
-        least = query.new_full((len(query),), torch.inf).scatter_reduce_(0, row, distance, "amin")
-        best = distance == least[row]
+        candidate = self.bank.index_select(0, column).sub_(query.index_select(0, row)).square_().sum(1)
+        distance = query.new_full((len(query),), torch.inf).scatter_reduce_(0, row, candidate, "amin")
+        best = candidate == distance[row]
         index = column.new_zeros(len(query))
         index.scatter_reduce_(0, row[best], column[best], "amin", include_self=False)
-        return index[:, None]
+        return distance[:, None], index[:, None]
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:

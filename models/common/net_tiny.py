@@ -12,8 +12,13 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
     )
 
 
-class _SeparableBlock(nn.Module):
-    """Residual block of a depthwise and a pointwise convolution."""
+class SeparableBlock(nn.Module):
+    """Residual block of a depthwise and a pointwise convolution.
+
+    Args:
+        channels: feature channels C, in and out.
+        kernel_size: side of the depthwise kernel; odd.
+    """
 
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -25,6 +30,7 @@ class _SeparableBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(channels)
 
     def forward(self, feature: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C, H, W)."""
         hidden = F.relu(self.norm1(self.depthwise(feature)))
         return F.relu(feature + self.norm2(self.pointwise(hidden)))
 
@@ -35,12 +41,12 @@ class NetTiny(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(_convolution(3, 32), _convolution(32, 64))
-        self.layer1 = nn.Sequential(*(_SeparableBlock(64, kernel_size=3) for _ in range(2)))
+        self.layer1 = nn.Sequential(*(SeparableBlock(64, kernel_size=3) for _ in range(2)))
         self.layer2 = nn.Sequential(
-            _convolution(64, 128), *(_SeparableBlock(128, kernel_size=5) for _ in range(2))
+            _convolution(64, 128), *(SeparableBlock(128, kernel_size=5) for _ in range(2))
         )
         self.layer3 = nn.Sequential(
-            _convolution(128, 256), *(_SeparableBlock(256, kernel_size=5) for _ in range(2))
+            _convolution(128, 256), *(SeparableBlock(256, kernel_size=5) for _ in range(2))
         )
 
     def forward(self, image: Tensor) -> Tensor:

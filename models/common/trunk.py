@@ -2,13 +2,15 @@
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from models.common.net_tiny import NetTiny
+
+if TYPE_CHECKING:
+    from torchvision.models import VisionTransformer
 
 MAP_LAYERS = ("layer1", "layer2", "layer3", "layer4")
 POOLED = "pooled"
@@ -50,10 +52,10 @@ def build_trunk(name: str, layers: Sequence[str]) -> Trunk:
         return Trunk(StageTrunk(NetTiny(), layers, last="layer3"))
     if name == "vit_b_16":
         _check_layers(name, layers, MAP_LAYERS)
-        return Trunk(VitTrunk(torchvision.models.vit_b_16(), layers), input_size=_VIT_INPUT)
+        return Trunk(VitTrunk(_torchvision_models().vit_b_16(), layers), input_size=_VIT_INPUT)
     if name in _RESNETS:
         _check_layers(name, layers, MAP_LAYERS)
-        net = getattr(torchvision.models, _RESNETS[name])()
+        net = getattr(_torchvision_models(), _RESNETS[name])()
         return Trunk(StageTrunk(net, layers, last="layer4"))
     known = ", ".join([*_RESNETS, "vit_b_16", "net_tiny", "timm/<model>"])
     raise ValueError(f"no backbone is called '{name}'; there are {known}")
@@ -98,7 +100,7 @@ class VitTrunk(nn.Module):
         layers: of layer1 to layer4 and pooled.
     """
 
-    def __init__(self, net: torchvision.models.VisionTransformer, layers: Sequence[str]) -> None:
+    def __init__(self, net: "VisionTransformer", layers: Sequence[str]) -> None:
         super().__init__()
         self.layers = frozenset(layers)
         self.conv_proj = net.conv_proj
@@ -145,6 +147,10 @@ class TimmTrunk(nn.Module):
         if self.is_channels_last:
             maps = [feature.permute(0, 3, 1, 2) for feature in maps]
         return {**dict(zip(self.names, maps, strict=True)), POOLED: maps[-1].mean(dim=(2, 3))}
+
+
+def _torchvision_models() -> Any:  # a module
+    return importlib.import_module("torchvision.models")  # takes seconds: not before a net is built
 
 
 def _build_timm(name: str, layers: Sequence[str]) -> Trunk:

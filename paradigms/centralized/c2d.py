@@ -1,5 +1,6 @@
 """The 2D paradigm: the order of events of a run, in every setting."""
 
+import logging
 import time
 from contextlib import AbstractContextManager, nullcontext
 
@@ -16,8 +17,10 @@ from paradigms.method_factory import build_method
 from paradigms.report import Report
 from tools.progress import progress
 from tools.record_helper import check_writable
+from tools.resources import reset_peak_memory
 from tools.run_folder import RunFolder
 
+logger = logging.getLogger(__name__)
 MEBIBYTES = 1024  # in a gibibyte
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -42,19 +45,22 @@ def run(config: RunConfig) -> None:
     folder = RunFolder.create(output.work_dir)
     with folder.log():
         report = Report(config, folder, holder, store)
+        for note in dict.fromkeys((*config.notes, *holder.notes)):
+            logger.info("%s", note)
         report.save_plan(steps)
         for step in steps:
             if step.plan.is_fresh and step.number > 0:
                 method, weights = build_method(config, store)
-            run_step(step, method, weights, config, report)
+            run_step(step, method, weights, report)
         report.finish()
 
 
-def run_step(step: Step, method: ModelBase, weights: str, config: RunConfig, report: Report) -> None:
+def run_step(step: Step, method: ModelBase, weights: str, report: Report) -> None:
     """Train or load, score the test sets, write the results."""
-    with _precision(config):
+    reset_peak_memory(method.device)
+    with _precision(report.config):
         start = time.perf_counter()
-        if not report.load(method, step):
+        if not report.load(method, step, weights):
             method.net.train()
             method.train_model(step.train_loader, step.plan.task)
             report.save(method, step, weights)
@@ -62,7 +68,7 @@ def run_step(step: Step, method: ModelBase, weights: str, config: RunConfig, rep
             torch.cuda.synchronize(method.device)
         fit_seconds = step.decode_seconds + time.perf_counter() - start
         _warm_up(method, step)
-        evaluations = evaluate_tests(method, step.tests)
+        evaluations = evaluate_tests(method, step.tests, report.holder)
     report.add(step, method, weights, evaluations, fit_seconds)
     if isinstance(method.feature_reader, FeatureCache):
         method.feature_reader.forget()

@@ -90,6 +90,13 @@ def test_a_table_by_net_is_looked_up_with_the_net_and_its_backbone(house: House)
     ]
 
 
+def test_a_row_of_no_net_is_refused(house: House) -> None:
+    house.trained.write_text(house.trained.read_text().replace("{resnet18:", "{resnet19:"))
+    assert refused("-v", "-m", "trained", "-d", "bolts") == [
+        "1_model_base/trained.yaml: '_lr' has a row for 'resnet19', which is no net; did you mean 'resnet18'?"
+    ]
+
+
 def test_tested_tasks_left_out_are_the_trained_ones(house: House) -> None:
     assert built(house, "-tid", "2").run.valid_task_ids == (2,)
     assert built(house, "-tid", "all").run.train_task_ids == (0, 1, 2)

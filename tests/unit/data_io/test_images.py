@@ -28,7 +28,9 @@ def paths(tmp_path: Path) -> list[Path]:
 
 
 def table_of(paths: list[Path], memory_mb: int = 100, store: TensorStore | None = None) -> ImageTable:
-    return ImageTable(paths, GEOMETRY, torch.device("cpu"), memory_mb, 2, store, lambda items, _what, _total: items)
+    return ImageTable(
+        paths, GEOMETRY, torch.device("cpu"), memory_mb, 2, store, lambda items, _what, _total: items
+    )
 
 
 def test_held_and_streamed_images_are_the_same(paths: list[Path], tmp_path: Path) -> None:
@@ -40,10 +42,12 @@ def test_held_and_streamed_images_are_the_same(paths: list[Path], tmp_path: Path
         assert torch.equal(held.read(rows), other.read(rows))
 
 
-def test_second_run_decodes_nothing(paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_run_decodes_nothing(
+    paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = table_of(paths, store=TensorStore(tmp_path / "cache", 100))
 
-    def refuse(path: Path, geometry: Geometry) -> None:
+    def refuse(path: Path, _geometry: Geometry) -> None:
         raise AssertionError(f"{path} was decoded again")
 
     monkeypatch.setattr(module, "decode_image", refuse)

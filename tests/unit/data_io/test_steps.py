@@ -169,7 +169,6 @@ def test_wrong_tasks_are_refused() -> None:
         planned(Setting.TRANSFER, (0,), (1,), transfer_target_sample_num=0)
 
 
-
 # Upstream's defects: 1.x sampling, 3.x order of evaluation.
 
 

@@ -1,0 +1,102 @@
+"""From a data set on disk to the steps of a run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from configuration.config import RunConfig, load_config
+from configuration.errors import UserError
+from data_io.data_holder import DataHolder
+from data_io.tensor_store import TensorStore
+from dataset.mvtec2d import MVTec2D
+from tests.trees import write_tree
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tree("mvtec2d", tmp_path_factory.mktemp("data") / "mvtec2d")
+
+
+def config_of(root: Path, work_dir: Path, *words: str) -> RunConfig:
+    common = ["-m", "patchcore", "-n", "net_tiny", "-d", "mvtec2d", "-dp", str(root), "-g", "cpu", "-wd"]
+    return load_config([*(words or ("-v",)), *common, str(work_dir), "-w", "none"])
+
+
+def test_every_chosen_task_becomes_a_step_of_its_own(root: Path, tmp_path: Path) -> None:
+    holder = DataHolder(MVTec2D, config_of(root, tmp_path, "-v", "-tid", "2", "0"))
+    steps = holder.create()
+    assert [step.plan.task.id for step in steps] == [2, 0]
+    assert all(step.plan.is_fresh for step in steps)
+    for step in steps:
+        (test,) = step.tests
+        assert len(test.ground_truth_mask) == len(test.plan.samples) == test.loader.num_images
+        for sample, mask in zip(test.plan.samples, test.ground_truth_mask, strict=True):
+            assert mask is not None
+            assert mask.shape == (256, 256)
+            assert bool(mask.any()) == bool(sample.image_label)
+
+
+def test_data_hash_follows_names_and_sizes_only(root: Path, tmp_path: Path) -> None:
+    def hash_of(*words: str) -> str:
+        holder = DataHolder(MVTec2D, config_of(root, tmp_path, *words))
+        holder.create()
+        return holder.data_hash
+
+    assert hash_of("-v") == hash_of("-z")
+    assert hash_of("-v") != hash_of("-v", "-tid", "1")
+
+
+def test_few_shot_copies_follow_their_shot(root: Path, tmp_path: Path) -> None:
+    words = ["-f", "-fe", "2", "-fda", "-fnd", "3"]
+    (step,) = DataHolder(MVTec2D, config_of(root, tmp_path, *words)).create()
+    assert step.train_loader.num_images == 8
+    (batch,) = list(step.train_loader)
+    assert len(set(batch.image_key.tolist())) == 8
+    rotated = batch.image[2]  # 360 * 2 / 4 degrees
+    assert (rotated - batch.image[0].flip(1, 2)).abs().max() < 1e-6
+
+
+def test_streamed_and_cached_steps_hold_the_same_images(root: Path, tmp_path: Path) -> None:
+    store = TensorStore(tmp_path / "cache", 100)
+    held = DataHolder(MVTec2D, config_of(root, tmp_path)).create()[0]
+    words = ["-v", "--set", "data_memory_mb=0"]
+    for other in (
+        DataHolder(MVTec2D, config_of(root, tmp_path, *words)).create()[0],
+        DataHolder(MVTec2D, config_of(root, tmp_path, *words), store=store).create()[0],
+    ):
+        for ours, theirs in zip(held.train_loader, other.train_loader, strict=True):
+            assert (ours.image == theirs.image).all()
+            assert (ours.image_key == theirs.image_key).all()
+
+
+def test_a_split_is_repeated_from_its_file(root: Path, tmp_path: Path) -> None:
+    first = DataHolder(MVTec2D, config_of(root, tmp_path, "-z", "-nr", "0.3")).create()[0]
+
+    def names(samples: tuple) -> list[str]:  # type: ignore[type-arg]
+        return [sample.path.relative_to(root).as_posix() for sample in samples]
+
+    recorded = {
+        "setting": "noisy",
+        "setting_params": dict(first.plan.drawn),
+        "train_task": 0,
+        "train": names(first.plan.train),
+        "test": {"0": names(first.plan.tests[0].samples)},
+    }
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"steps": [recorded]}))
+    again = DataHolder(
+        MVTec2D, config_of(root, tmp_path, "-z", "--seed", "9", "--split", str(path))
+    ).create()[0]
+    assert again.plan.train == first.plan.train
+    assert again.plan.tests == first.plan.tests
+    assert again.plan.drawn == first.plan.drawn
+    with pytest.raises(UserError, match=r"split\.json: has the steps"):
+        DataHolder(MVTec2D, config_of(root, tmp_path, "-v", "--split", str(path))).create()
+    recorded["train"][0] = "bottle/train/good/lost.png"
+    path.write_text(json.dumps({"steps": [recorded]}))
+    with pytest.raises(UserError, match=r"lost\.png is not in the data set"):
+        DataHolder(MVTec2D, config_of(root, tmp_path, "-z", "--split", str(path))).create()
+    path.write_text("{}")
+    with pytest.raises(UserError, match=r"not the split\.json of a run"):
+        DataHolder(MVTec2D, config_of(root, tmp_path, "-z", "--split", str(path))).create()

@@ -1,0 +1,241 @@
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from models.common.backbone import Backbone
+from models.common.trunk import build_trunk
+
+REAL_WEIGHTS = (
+    Path(__file__).resolve().parents[3] / "../shared/weights/resnet18_imagenet_conv1_to_layer3.safetensors"
+)
+
+
+def random_image(count: int, size: int = 64) -> Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(7))
+
+
+def disturb_norms(net: nn.Module) -> None:
+    """Give BatchNorm layers statistics that matter, as training would."""
+    generator = torch.Generator().manual_seed(1)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = torch.randn(module.num_features, generator=generator) / 10
+            module.running_var = torch.rand(module.num_features, generator=generator) + 0.5
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Any:
+    torch.manual_seed(0)
+    net: nn.Module = torchvision.models.resnet18().eval()
+    disturb_norms(net)
+    return net
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "strides"),
+    [
+        ("resnet18", [64, 128, 256], [4, 8, 16]),
+        ("wide_resnet50", [256, 512, 1024], [4, 8, 16]),
+        ("net_tiny", [64, 128, 256], [4, 8, 16]),
+        ("timm/resnet10t", [64, 128, 256], [4, 8, 16]),
+        ("timm/mobilenetv3_small_050", [8, 16, 24], [4, 8, 16]),
+    ],
+)
+def test_maps_have_the_declared_widths_and_strides(
+    name: str, channels: list[int], strides: list[int]
+) -> None:
+    layers = ("layer1", "layer2", "layer3")
+    backbone = Backbone(name, layers).freeze()
+    assert backbone.channels == dict(zip(layers, channels, strict=True))
+    assert backbone.strides == dict(zip(layers, strides, strict=True))
+    for layer, feature in backbone.extract(random_image(2, 96)).items():
+        assert feature.shape == (2, backbone.channels[layer], *[96 // backbone.strides[layer]] * 2)
+
+
+def test_frozen_resnet_gives_the_features_of_torchvision(resnet: Any) -> None:
+    backbone = Backbone("resnet18", ("layer2", "layer4", "pooled"))
+    assert not backbone.load_weights(resnet.state_dict(), partial=False)
+    found = backbone.freeze().extract(random_image(3))
+
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    with torch.no_grad():
+        stem = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1((random_image(3) - mean) / std))))
+        layer2 = resnet.layer2(resnet.layer1(stem))
+        layer4 = resnet.layer4(resnet.layer3(layer2))
+        pooled = resnet.avgpool(layer4).flatten(1)
+    torch.testing.assert_close(found["layer2"], layer2, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found["layer4"], layer4, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found["pooled"], pooled, rtol=1e-4, atol=1e-4)
+
+
+def test_vit_gives_the_class_token_of_torchvision_and_maps_in_place() -> None:
+    torch.manual_seed(0)
+    net: Any = torchvision.models.vit_b_16().eval()
+    net.heads = nn.Identity()
+    names_of_the_released_file = {
+        key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): value
+        for key, value in net.state_dict().items()
+    }
+    backbone = Backbone("vit_b_16", ("layer1", "layer4", "pooled"))
+    assert not backbone.load_weights(names_of_the_released_file, partial=False)
+    image = torch.full((2, 3, 224, 224), 0.5)
+    image[1, :, 2 * 16 : 3 * 16, 9 * 16 : 10 * 16] = 1.0
+    with torch.no_grad():
+        found = backbone.freeze()(image)
+        expected = net((image - backbone.mean) / backbone.std)
+    torch.testing.assert_close(found["pooled"], expected, rtol=1e-4, atol=1e-4)
+    assert found["layer4"].shape == (2, 768, 14, 14)
+    difference = (found["layer1"][1] - found["layer1"][0]).abs().sum(0)
+    assert divmod(int(difference.argmax()), 14) == (2, 9)
+
+
+def test_fixed_size_is_demanded() -> None:
+    with pytest.raises(ValueError, match="timm/vit_tiny_patch16_224 takes 224x224 pixels, not 256x192"):
+        Backbone("timm/vit_tiny_patch16_224", ("layer3",))(torch.zeros(1, 3, 256, 192))
+    with torch.device("meta"):
+        assert build_trunk("vit_b_16", ("layer1",)).input_size == (224, 224)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "net_tiny", "timm/mobilenetv3_small_050"])
+def test_features_do_not_depend_on_the_batch(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = Backbone(name, ("layer2", "layer3")).freeze()
+    image = random_image(11)
+    order = torch.randperm(11, generator=torch.Generator().manual_seed(0))
+    together, shuffled = backbone.extract(image), backbone.extract(image[order])
+    alone = [backbone.extract(one[None]) for one in image]
+    for layer, feature in together.items():
+        assert torch.equal(feature[order], shuffled[layer])
+        assert torch.equal(feature, torch.cat([features[layer] for features in alone]))
+
+
+def test_extracted_features_are_plain_tensors_that_a_head_can_learn_from() -> None:
+    backbone = Backbone("net_tiny", ("layer3",)).freeze()
+    feature = backbone.extract(random_image(2))["layer3"]
+    assert feature.is_contiguous()
+    assert not feature.requires_grad
+    head = nn.Conv2d(256, 1, 1)
+    head(feature).sum().backward()
+    assert head.weight.grad is not None
+
+
+def test_unfrozen_backbone_can_be_trained() -> None:
+    backbone = Backbone("net_tiny", ("layer2",))
+    assert backbone.training
+    backbone(random_image(2))["layer2"].sum().backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+    with pytest.raises(RuntimeError, match="freeze"):
+        backbone.extract(random_image(1))
+
+
+def test_frozen_backbone_stays_frozen() -> None:
+    backbone = Backbone("resnet18", ("layer1",)).freeze()
+    before = backbone.extract(random_image(2))["layer1"]
+    nn.Sequential(backbone).train()
+    backbone(random_image(2))
+    assert not any(module.training for module in backbone.modules())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
+    assert torch.equal(before, backbone.extract(random_image(2))["layer1"])
+    with pytest.raises(RuntimeError, match="freeze"):
+        backbone.load_weights({}, partial=True)
+
+
+def test_modules_behind_the_deepest_layer_are_not_kept() -> None:
+    keys: Iterable[str] = Backbone("resnet18", ("layer2",)).state_dict()
+    assert not [key for key in keys if "layer3" in key or "layer4" in key or "fc" in key]
+    with torch.device("meta"):
+        keys = build_trunk("vit_b_16", ("layer2",)).net.state_dict()
+    assert {key.split(".")[2] for key in keys if "encoder.layers" in key} == {
+        f"encoder_layer_{number}" for number in range(6)
+    }
+
+
+def test_missing_entries_are_refused_or_kept_random_if_partial(resnet: Any) -> None:
+    state = {key: value for key, value in resnet.state_dict().items() if not key.startswith("layer2")}
+    backbone = Backbone("resnet18", ("layer2",))
+    with pytest.raises(ValueError, match=r"lack 25 of 50 entries in use: layer2\.0\.conv1\.weight"):
+        backbone.load_weights(state, partial=False)
+    random_start = backbone.state_dict()["trunk.layer2.0.conv1.weight"].clone()
+    assert backbone.load_weights(state, partial=True)
+    assert torch.equal(backbone.state_dict()["trunk.layer2.0.conv1.weight"], random_start)
+    assert torch.equal(backbone.state_dict()["trunk.conv1.weight"], resnet.conv1.weight)
+    with pytest.raises(ValueError, match="lack 50 of 50"):
+        backbone.load_weights({"fc.weight": torch.zeros(1)}, partial=True)
+
+
+def test_wrong_shape_is_refused_by_name(resnet: Any) -> None:
+    state = {**resnet.state_dict(), "layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)}
+    with pytest.raises(
+        ValueError, match=r"layer1\.0\.conv1\.weight is \(64, 64, 1, 1\), not \(64, 64, 3, 3\)"
+    ):
+        Backbone("resnet18", ("layer1",)).load_weights(state, partial=False)
+
+
+@pytest.mark.parametrize("model", ["convnext_atto", "mobilenetv3_small_050", "vit_tiny_patch16_224"])
+def test_timm_nets_take_the_state_dict_of_the_whole_model(model: str) -> None:
+    import timm
+
+    whole = timm.create_model(model).eval()
+    backbone = Backbone(f"timm/{model}", ("layer3",))
+    assert not backbone.load_weights(whole.state_dict(), partial=False)
+    for key, value in backbone.trunk.state_dict().items():
+        assert any(
+            value.shape == other.shape and torch.equal(value, other) for other in whole.state_dict().values()
+        ), key
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "message"),
+    [
+        ("resnet19", ("layer1",), "no backbone is called 'resnet19'; there are resnet18, wide_resnet50"),
+        (
+            "resnet18",
+            ("layer5",),
+            "resnet18 has no layer layer5; it has layer1, layer2, layer3, layer4, pooled",
+        ),
+        ("resnet18", (), "it has layer1"),
+        ("net_tiny", ("layer4",), "net_tiny has no layer layer4; it has layer1, layer2, layer3, pooled"),
+        ("timm/vit_tiny_patch16_224", ("layer1",), "it has layer3, pooled"),
+        ("timm/no_such_model", ("layer1",), "timm gives no feature maps of a model 'no_such_model'"),
+    ],
+)
+def test_unknown_names_and_layers_are_refused(name: str, layers: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Backbone(name, layers)
+
+
+def test_timm_normalisation_is_the_models_own() -> None:
+    assert Backbone("timm/vit_tiny_patch16_224", ("layer3",)).mean.flatten().tolist() == [0.5, 0.5, 0.5]
+
+
+def test_fingerprint_tells_weights_apart_and_not_layers(resnet: Any) -> None:
+    def fingerprint(state: dict[str, Tensor], layers: tuple[str, ...]) -> str:
+        backbone = Backbone("resnet18", layers)
+        backbone.load_weights(state, partial=False)
+        return backbone.freeze().fingerprint()
+
+    state = resnet.state_dict()
+    changed = {**state, "layer2.0.conv1.weight": state["layer2.0.conv1.weight"] + 1e-6}
+    same = fingerprint(state, ("layer1", "layer2"))
+    assert same == fingerprint(state, ("layer2",))
+    assert same != fingerprint(changed, ("layer2",))
+    assert fingerprint(state, ("layer1",)) == fingerprint(changed, ("layer1",))
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not REAL_WEIGHTS.exists(), reason="needs the real ResNet-18 weights in the shared folder")
+def test_real_weights_load_to_layer3_and_no_further() -> None:
+    state = load_file(REAL_WEIGHTS)
+    assert not Backbone("resnet18", ("layer1", "layer3")).load_weights(state, partial=False)
+    assert not Backbone("timm/resnet18", ("layer2", "layer3")).load_weights(state, partial=False)
+    with pytest.raises(ValueError, match=r"layer4\.0\.conv1\.weight"):
+        Backbone("resnet18", ("pooled",)).load_weights(state, partial=False)
+    assert Backbone("resnet18", ("pooled",)).load_weights(state, partial=True)
