@@ -106,9 +106,8 @@ def time_loco(num_maps: int, repeats: int) -> None:
         channels.append([Channel(mask, int(mask.sum()) // 2) for mask in masks] if i % 2 else [])
     seconds, megabytes = measure(lambda: au_spro(maps, channels), repeats)
     print(f"AU-sPRO, {num_maps} maps of {LOCO_SHAPE[1]} x {LOCO_SHAPE[0]}")
-    print(
-        f"  ours {seconds:23.3f} s   extra memory {megabytes * 1e6 / sum(scores.nbytes for scores in maps):.1f} x maps"
-    )
+    share = megabytes * 1e6 / sum(scores.nbytes for scores in maps)
+    print(f"  ours {seconds:23.3f} s   extra memory {share:.1f} x maps")
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from metric.pixel import Pair, pixel_metrics
-from metric.ranking import RankingMetrics, pack, rank
+from metric.ranking import RankingMetrics, check_finite, pack, rank
 
 METRICS = ("image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro")
 
@@ -55,6 +55,7 @@ def image_metrics(score: NDArray[np.float32], label: NDArray[np.integer]) -> dic
     Raises:
         ValueError: a score is not finite.
     """
+    check_finite(score)
     normal, anomalous = score[label == 0], pack(score[label == 1], 1)
     if len(normal) == 0 or len(anomalous) == 0:
         return {}

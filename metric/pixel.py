@@ -21,7 +21,7 @@ def pixel_metrics(images: Sequence[Pair]) -> dict[str, float] | None:
         None without a marked or without a normal pixel.
 
     Raises:
-        ValueError: a map is not finite.
+        ValueError: a map is not finite; not checked where the metrics do not exist.
     """
     num_normal = sum(mask.size - int(np.count_nonzero(mask)) for _, mask in images)
     packed, weight = _marked_pixels(images)

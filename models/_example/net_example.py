@@ -34,7 +34,7 @@ class ExampleNet(nn.Module):
         )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each pixel's error and its expected error's logarithm, both (B, 3, H, W), for images in [0, 1].
+        """Return the error and the logarithm of the expected error of an image in [0, 1], all (B, 3, H, W).
 
         Raises:
             ValueError: the image's height or width is not a multiple of 8.

@@ -1,7 +1,6 @@
 """Backbones: one face for the nets whose feature maps the methods work on."""
 
 import hashlib
-import importlib
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -64,8 +63,7 @@ class Backbone(nn.Module):
         self.frozen = True
         self.eval()
         if isinstance(self.trunk, StageTrunk):
-            optimization = importlib.import_module("torch.fx.experimental.optimization")  # takes seconds
-            self.trunk = optimization.fuse(self.trunk)  # folds BatchNorm into the convolutions
+            self.trunk.fold_norms()
         self.requires_grad_(False)
         return self.to(memory_format=torch.channels_last)
 

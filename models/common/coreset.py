@@ -32,9 +32,9 @@ def project_sparse(
 ) -> Tensor:
     """Project (N, D) rows by a sparse random matrix; as they are where that would not make them narrower.
 
-    The width keeps all distances among `num_rows` such rows within a factor 1 +- eps (Johnson and Lindenstrauss,
-    in the form of Dasgupta and Gupta 2003); the share of entries that are not 0 is 1/sqrt(D) (Li et al. 2006,
-    after Achlioptas 2003).
+    The width keeps all distances among `num_rows` such rows within a factor 1 +- eps (Johnson and
+    Lindenstrauss, in the form of Dasgupta and Gupta 2003); the share of entries that are not 0 is 1/sqrt(D)
+    (Li et al. 2006, after Achlioptas 2003).
     """
     channels = patch_feature.shape[1]
     width = max(1, int(4 * math.log(num_rows) / (eps**2 / 2 - eps**3 / 3)))

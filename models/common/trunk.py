@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.common.net_tiny import NetTiny
 
@@ -90,6 +91,18 @@ class StageTrunk(nn.Module):
         if POOLED in self.layers:
             features[POOLED] = feature.mean(dim=(2, 3))
         return features
+
+    def fold_norms(self) -> None:
+        """Fold every BatchNorm, in evaluation mode, into the convolution registered just before it.
+
+        In these nets that is the convolution whose output it takes.
+        """
+        for module in list(self.modules()):
+            children = list(module.named_children())
+            for (name, convolution), (norm_name, norm) in zip(children, children[1:], strict=False):
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    module.add_module(name, fuse_conv_bn_eval(convolution, norm))
+                    module.add_module(norm_name, nn.Identity())
 
 
 class VitTrunk(nn.Module):

@@ -25,14 +25,16 @@ SETTING_WORDS = {
 ROWS = {"continual": 3, "transfer": 4}
 
 
-def net_words(model: str) -> list[str]:
-    """Return the words that give a method a net which needs no download."""
-    nets = registration.load(registration.MODELS[model]).nets
-    return ["-n", "net_tiny"] if "net_tiny" in nets else ["-n", nets[0]]
+def quick_words(model: str) -> list[str]:
+    """Return the words that give a method a net which needs no download, and a coreset a small size."""
+    method_class = registration.load(registration.MODELS[model])
+    words = ["-n", "net_tiny" if "net_tiny" in method_class.nets else method_class.nets[0]]
+    fields = getattr(method_class.Params, "__dataclass_fields__", {})
+    return [*words, "-sp", "0.01"] if "sampler_percentage" in fields else words
 
 
 def config_of(model: str, root: Path, work_dir: Path, *words: str) -> RunConfig:
-    common = ["-m", model, *net_words(model), "-d", "_example", "-rp", str(root), "-wd", str(work_dir)]
+    common = ["-m", model, *quick_words(model), "-d", "_example", "-rp", str(root), "-wd", str(work_dir)]
     return load_config([*(words or SETTING_WORDS["vanilla"]), *common, "-w", "none", "-g", "cpu", "--debug"])
 
 
@@ -112,7 +114,7 @@ def test_the_same_seed_gives_the_same_scores(learned: tuple[RunConfig, ModelBase
 @pytest.mark.parametrize("model", METHODS)
 def test_every_declared_setting_runs_and_no_other(model: str, setting: str, run_program, capsys) -> None:  # type: ignore[no-untyped-def]
     method_class: type[ModelBase] = registration.load(registration.MODELS[model])
-    words = [*SETTING_WORDS[setting], "-m", model, *net_words(model), "-d", "_example", "-w", "none"]
+    words = [*SETTING_WORDS[setting], "-m", model, *quick_words(model), "-d", "_example", "-w", "none"]
     if setting not in method_class.settings:
         with pytest.raises(AssertionError):
             run_program(*words, debug=True)

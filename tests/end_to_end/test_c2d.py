@@ -83,7 +83,7 @@ def test_scores_and_maps_are_kept_for_every_test_image(
     assert names == sorted(
         path.relative_to(folder).as_posix() for path in folder.glob("brushed_metal/test/*/*.png")
     )
-    assert all(int(row["image_label"]) == ("/good/" not in row["path"]) for row in scores)
+    assert all(int(row["label"]) == ("/good/" not in row["path"]) for row in scores)
     (maps,) = tmp_path.glob("runs/*/maps/*.npz")
     with np.load(maps) as kept:
         found = kept["anomaly_map"] * np.float32(kept["scale"])

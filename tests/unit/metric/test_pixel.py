@@ -88,7 +88,7 @@ def test_large_maps_that_take_the_bucket_path_equal_scikit_learn() -> None:
 
 @pytest.mark.parametrize("rows", [4, 128])
 def test_extra_memory_stays_within_four_times_the_maps(rows: int) -> None:
-    scores = np.random.default_rng(0).random((16, 256, 256), np.float32)
+    scores = np.random.default_rng(0).random((48, 256, 256), np.float32)
     mask = np.zeros(scores.shape, bool)
     mask[:, :rows] = True
     tracemalloc.start()
