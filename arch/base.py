@@ -54,8 +54,7 @@ class ModelBase(ABC):
     Attributes:
         Params: frozen record of the keys of the method's YAML that begin with an underscore.
         nets: what `-n` may name; "timm/*" stands for any timm model with feature maps.
-        settings: settings that the method can run in.
-        setting_reason: why the others are refused.
+        settings: settings that the method can run in; `setting_reason` says why not in the others.
         localizes: whether `anomaly_map` is given.
         has_frozen_backbone: whether the backbone stays as pretrained; only then are its features cached.
         rotates_features: whether the method rotates feature maps for `-ffa`.
@@ -106,8 +105,7 @@ class ModelBase(ABC):
         """Return the frozen feature maps (B, C, h, w) by layer, from the cache if it has them."""
         if self.feature_reader is not None:
             return self.feature_reader(batch)
-        if self.backbone is None:
-            raise RuntimeError(f"{type(self).__name__} has no backbone to read features from")
+        assert self.backbone is not None, "only a method with a backbone reads features"
         return self.backbone.extract(batch.image)
 
     @final
@@ -130,11 +128,8 @@ class ModelBase(ABC):
                 maps.append(prediction.anomaly_map.detach().float().cpu())
             seconds += time.perf_counter() - start  # the copies to the host have synchronised the device
             self._check(prediction, batch)
-        return TaskPrediction(
-            image_score=torch.cat(scores).numpy(),
-            anomaly_map=torch.cat(maps).numpy() if maps else None,
-            seconds=seconds,
-        )
+        anomaly_map = torch.cat(maps).numpy() if maps else None
+        return TaskPrediction(torch.cat(scores).numpy(), anomaly_map, seconds)
 
     def _check(self, prediction: Prediction, batch: ScoringBatch) -> None:
         count, _, height, width = batch.image.shape

@@ -7,7 +7,7 @@ second pass over the cached feature maps gathers the picked rows at full width.
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class MemoryBankParams:
 
     layers: tuple[str, ...]
     patch_size: int  # side of the neighbourhood, in feature map cells
-    sampler_name: Literal["identity", "greedy_coreset", "approx_greedy_coreset"]
+    sampler_name: str  # narrowed by each method; "identity" keeps all
     sampler_percentage: float  # share of the patches that the coreset keeps, in (0, 1]; 1 keeps all
     anomaly_scorer_num_nn: int
     distance: Literal["l2sq", "l2"]
@@ -55,7 +55,7 @@ class MemoryBankMethod(ModelBase):
     settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
     setting_reason = "it learns from normal images alone, labelled anomalies would enter its memory"
     rotates_features = True
-
+    net_class: ClassVar[type[PatchCoreNet]] = PatchCoreNet
     net: PatchCoreNet
     backbone: Backbone
 
@@ -63,13 +63,9 @@ class MemoryBankMethod(ModelBase):
         super().__init__(config)
         self.params = params
         self.backbone = Backbone(config.run.backbone, params.layers)
-        self.net = PatchCoreNet(
-            embedding=self.embedding([self.backbone.channels[layer] for layer in params.layers]),
-            num_neighbors=params.anomaly_scorer_num_nn,
-            squared=params.distance == "l2sq",
-            reweight=params.reweight,
-            reweight_b=params.reweight_b,
-        ).to(self.device)
+        embedding = self.embedding([self.backbone.channels[layer] for layer in params.layers])
+        scoring = params.distance == "l2sq", params.reweight, params.reweight_b
+        self.net = self.net_class(embedding, params.anomaly_scorer_num_nn, *scoring).to(self.device)
 
     @abstractmethod
     def embedding(self, channels: Sequence[int]) -> Embedding:
@@ -92,8 +88,7 @@ class MemoryBankMethod(ModelBase):
     @torch.no_grad()
     def train_model(self, train_loader: BatchLoader, task: Task) -> None:
         """Select this task's coreset; keep earlier tasks' rows where `_continual` or `_transfer` says so."""
-        mode = self.params.transfer if task.setting == "transfer" else self.params.continual
-        self.net.remember(self._coreset(train_loader, task), append=task.step > 0 and mode == "append")
+        self.net.remember(self._coreset(train_loader, task), append=self._appends(task))
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Upsample and smooth the patch scores; the worst patch gives the image score."""
@@ -105,6 +100,10 @@ class MemoryBankMethod(ModelBase):
     def _feature_maps(self, batch: ScoringBatch) -> list[Tensor]:
         features = self.features(batch)
         return [features[layer] for layer in self.params.layers]
+
+    def _appends(self, task: Task) -> bool:
+        mode = self.params.transfer if task.setting == "transfer" else self.params.continual
+        return task.step > 0 and mode == "append"
 
     def _coreset(self, train_loader: BatchLoader, task: Task) -> Tensor:
         """Return the (M, D) patch features of the training images that the sampler keeps."""
@@ -130,11 +129,14 @@ class MemoryBankMethod(ModelBase):
                 bar.update(len(batch.image))
 
     def _projected(self, train_loader: BatchLoader, task: Task) -> Tensor:
-        parts = []
+        projected, first = torch.empty(0), 0
         for rows, num_images in self._patch_features(train_loader, "embed"):
             num_rows = len(rows) // num_images * train_loader.num_images
-            parts.append(self.project(rows, num_rows, task.generator("projection")))
-        return torch.cat(parts)
+            part = self.project(rows, num_rows, task.generator("projection"))
+            projected = projected if first else part.new_empty(num_rows, part.shape[1])
+            projected[first : first + len(part)] = part  # in place, so that there are never two copies
+            first += len(part)
+        return projected
 
     def _gathered(self, train_loader: BatchLoader, picks: Tensor) -> Tensor:
         """Return the patch features of the picked rows, in the order of the picks."""

@@ -7,6 +7,7 @@ default (`_distance: l2` and `_reweight: paper` are the paper's); inputs are not
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class PatchCore(MemoryBankMethod):
     class Params(MemoryBankParams):
         """The keys of 1_model_base/patchcore.yaml that begin with an underscore."""
 
+        sampler_name: Literal["identity", "greedy_coreset", "approx_greedy_coreset"]
         pretrain_embed_dimension: int
         target_embed_dimension: int
 
@@ -46,7 +48,18 @@ class PatchCore(MemoryBankMethod):
 
     def start_distance(self, projected: Tensor, task: Task) -> Tensor | None:
         """Return the mean distance to a few random points, or for `greedy_coreset` the norm over all."""
-        if self.params.sampler_name == "greedy_coreset":
-            return full_distance(projected)
-        rows = torch.randperm(len(projected), generator=task.generator("coreset start"))[:NUM_STARTS]
-        return mean_distance(projected, rows.to(projected.device))
+        return start_distance(projected, self.params.sampler_name == "greedy_coreset", task)
+
+
+def start_distance(projected: Tensor, exact: bool, task: Task) -> Tensor:
+    """Return the (N,) distances that the selection among (N, d) points starts with.
+
+    Args:
+        projected: the points.
+        exact: take the norm over the distances to all points, not the mean over those to a few random ones.
+        task: draws the random points.
+    """
+    if exact:
+        return full_distance(projected)
+    rows = torch.randperm(len(projected), generator=task.generator("coreset start"))[:NUM_STARTS]
+    return mean_distance(projected, rows.to(projected.device))

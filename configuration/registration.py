@@ -22,6 +22,11 @@ MODELS: dict[str, Row] = {
     "_example": ("arch._example", "Example"),
     "patchcore": ("arch.patchcore", "PatchCore"),
     "_patchcore": ("arch._patchcore", "PatchCoreInHouse"),
+    "softpatch": ("arch.softpatch", "SoftPatch"),
+    "cfa": ("arch.cfa", "CFA"),
+    "simplenet": ("arch.simplenet", "SimpleNet"),
+    "padim": ("arch.padim", "PaDiM"),
+    "spade": ("arch.spade", "SPADE"),
 }
 
 DATASETS: dict[str, Row] = {
@@ -49,6 +54,7 @@ NETS: dict[str, tuple[str, str]] = {
     "vit_b_16": (BACKBONE, "ViT-B/16, ImageNet weights of torchvision"),
     "net_tiny": (BACKBONE, "small convolutional net whose weights ship in checkpoints/"),
     "net_example": (OWN, "the net of _example"),
+    "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
 }
 
 SETTINGS: dict[str, str] = {

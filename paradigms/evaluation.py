@@ -13,6 +13,7 @@ from data_io.steps import POOLED
 from metric.evaluate import evaluate
 from paradigms.resizing import Maps, fit_maps
 from paradigms.saturated import saturated_metrics
+from tools.progress import progress
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def evaluate_tests(method: ModelBase, tests: Sequence[TestData], holder: DataHol
     for _, group in groupby(tests, key=lambda test: test.plan.task_id):
         task_tests = list(group)
         whole = task_tests[-1]  # the last test set of a task stands for the whole task
-        prediction = method.prediction(whole.loader)
+        prediction = method.prediction(progress(whole.loader, "predict", len(whole.loader)))
         row_of = {sample: row for row, sample in enumerate(whole.plan.samples)}
         for test in task_tests:
             rows = [row_of[sample] for sample in test.plan.samples]

@@ -54,10 +54,8 @@ def load_pretrained(method: ModelBase, config: RunConfig) -> str:
     if method.backbone is None:
         raise ValueError("the method has no backbone")
     name = config.run.backbone
-    folders = [
-        registration.ROOT / "checkpoints",
-        *map(Path, os.environ.get(CHECKPOINTS_VARIABLE, "").split(os.pathsep)),
-    ]
+    extra = os.environ.get(CHECKPOINTS_VARIABLE, "").split(os.pathsep)
+    folders = [registration.ROOT / "checkpoints", *(Path(folder) for folder in extra if folder)]
     state, described = find_weights(name, config.run.weights, folders)
     if state is None:
         return described

@@ -120,7 +120,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "--teacher-weights", type=Path, required=True, help="its state dict, at least to layer3"
     )
     parser.add_argument("--out", type=Path, default=Path("checkpoints/net_tiny.safetensors"))
-    parser.add_argument("--steps", type=int, default=1500, help="batches")
+    parser.add_argument("--steps", type=int, default=2400, help="batches")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(words)
     teacher = Backbone(arguments.teacher, LAYERS)

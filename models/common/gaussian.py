@@ -5,15 +5,22 @@ Mahalanobis distance. Samples are position first, (P, N, C): every position is a
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-CHUNK_NUMBERS = 2**21  # numbers of a block of matrices; its float64 copies stay in a third-level cache
+CHUNK_NUMBERS = 2**21  # numbers of a block of matrices that stays in a CPU's caches
+LEAF_SIZE = 16  # of the matrices that are factorised one by one
 
 
-class Moments(NamedTuple):
+class SingularCovarianceError(ValueError):
+    """A covariance is too close to singular: epsilon is too small for variances as large as these."""
+
+
+@dataclass(frozen=True)
+class Moments:
     """What is known of n samples.
 
     Args:
@@ -90,11 +97,15 @@ class GaussianGrid(nn.Module):
         return self.factor.shape[1] < self.factor.shape[2]
 
     def fit(self, moments: Moments) -> None:
-        """Take over these moments; their scatter is overwritten."""
-        for scatter in self._chunks(moments.scatter):
-            covariance = scatter.double() / max(moments.count - 1, 1)
-            covariance.diagonal(dim1=1, dim2=2).add_(self.epsilon)
-            scatter.copy_(_inverse(torch.linalg.cholesky(covariance)))
+        """Take over these moments; their scatter is overwritten.
+
+        Raises:
+            SingularCovarianceError: a covariance cannot be factorised.
+        """
+        with _full_precision(moments.scatter):
+            for scatter in self._chunks(moments.scatter):
+                scatter.div_(max(moments.count - 1, 1)).diagonal(dim1=1, dim2=2).add_(self.epsilon)
+                scatter.copy_(inverse_root(scatter))
         self._keep(moments.count, moments.mean, moments.scatter)
 
     def fit_few(self, sample: Tensor) -> None:
@@ -102,17 +113,18 @@ class GaussianGrid(nn.Module):
 
         Raises:
             ValueError: there are as many samples as channels, or more.
+            SingularCovarianceError: a covariance cannot be factorised.
         """
         _, count, channels = sample.shape
         if count >= channels:
             raise ValueError(f"{count} samples of {channels} channels: fit() takes their moments")
         mean = sample.mean(1)
         centred = sample.sub_(mean[:, None])
-        for rows in self._chunks(centred):
-            precise = rows.double()
-            gram = precise @ precise.mT
-            gram.diagonal(dim1=1, dim2=2).add_(self.epsilon * max(count - 1, 1))
-            rows.copy_(torch.linalg.solve_triangular(torch.linalg.cholesky(gram), precise, upper=False))
+        with _full_precision(centred):
+            for rows in self._chunks(centred):
+                gram = rows @ rows.mT
+                gram.diagonal(dim1=1, dim2=2).add_(self.epsilon * max(count - 1, 1))
+                rows.copy_(inverse_root(gram) @ rows)
         self._keep(count, mean, centred)
 
     def moments(self) -> Moments:
@@ -134,7 +146,7 @@ class GaussianGrid(nn.Module):
 
     def forward(self, sample: Tensor) -> Tensor:
         """Map samples (P, B, C) to their (P, B) Mahalanobis distances."""
-        with torch.autocast(sample.device.type, enabled=False):  # the variances range too far for bfloat16
+        with _full_precision(sample):
             parts = zip(*(self._chunks(tensor) for tensor in (sample, self.mean, self.factor)), strict=True)
             return torch.cat([self._distance(*part) for part in parts])
 
@@ -159,6 +171,34 @@ class GaussianGrid(nn.Module):
             if prefix + name in state_dict:  # as large as they were saved
                 setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.mean.device))
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def inverse_root(covariance: Tensor) -> Tensor:
+    """Return L^-1 of the Cholesky factors L of matrices (P, C, C).
+
+    They are halved until they are small: products run in batches, factorisations one by one.
+
+    Raises:
+        SingularCovarianceError: a matrix is not positive definite in this precision.
+    """
+    size = covariance.shape[1]
+    if size <= LEAF_SIZE:
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if failed.any():
+            raise SingularCovarianceError("the covariance of the features is singular within rounding")
+        return _inverse(factor)
+    half = size // 2
+    root = torch.zeros_like(covariance)
+    root[:, :half, :half] = upper = inverse_root(covariance[:, :half, :half])
+    coupling = upper @ covariance[:, :half, half:]
+    root[:, half:, half:] = lower = inverse_root(covariance[:, half:, half:] - coupling.mT @ coupling)
+    root[:, half:, :half] = -lower @ (coupling.mT @ upper)
+    return root
+
+
+def _full_precision(tensor: Tensor) -> torch.autocast:
+    """Return a context without mixed precision: variances range too far for it."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def _chain(first: Tensor, rest: Iterator[Tensor]) -> Iterator[Tensor]:

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -99,7 +100,7 @@ class StageTrunk(nn.Module):
         """
         for module in list(self.modules()):
             children = list(module.named_children())
-            for (name, convolution), (norm_name, norm) in zip(children, children[1:], strict=False):
+            for (name, convolution), (norm_name, norm) in pairwise(children):
                 if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                     module.add_module(name, fuse_conv_bn_eval(convolution, norm))
                     module.add_module(norm_name, nn.Identity())

@@ -41,14 +41,19 @@ class PatchCoreNet(nn.Module):
         batch, _, height, width = feature_maps[0].shape
         patch_feature = self.embedding(feature_maps)
         squared, index = self.memory.search(patch_feature, self._num_searched())
-        kept = squared[:, : self.num_neighbors]
-        patch_score = (kept if self.squared else kept.sqrt()).mean(dim=1).view(batch, -1)
+        distance = self.weighted(squared if self.squared else squared.sqrt(), index)
+        patch_score = distance[:, : self.num_neighbors].mean(dim=1).view(batch, -1)
         image_score = patch_score.amax(dim=1)
         if self.reweight != "none":
-            worst = squared[:, 0].view(batch, -1).argmax(dim=1)
+            worst = distance[:, 0].view(batch, -1).argmax(dim=1)
             row = worst + torch.arange(batch, device=worst.device) * height * width
-            image_score = self._reweighted(patch_feature[row], squared[row], index[row, 0])
+            nearest = index[row, 0]
+            image_score = self.weighted(self._reweighted(patch_feature[row], squared[row], nearest), nearest)
         return image_score, patch_score.view(batch, height, width)
+
+    def weighted(self, distance: Tensor, index: Tensor) -> Tensor:
+        """Return distances to the memory rows `index`, of the same shape, as they are to count."""
+        return distance
 
     def _num_searched(self) -> int:
         wanted = self.reweight_b if self.reweight == "upstream" else 1

@@ -19,6 +19,7 @@ from tools.progress import progress
 from tools.record_helper import check_writable
 from tools.resources import reset_peak_memory
 from tools.run_folder import RunFolder
+from tools.weights import NONE
 
 logger = logging.getLogger(__name__)
 MEBIBYTES = 1024  # in a gibibyte
@@ -47,6 +48,8 @@ def run(config: RunConfig) -> None:
         report = Report(config, folder, holder, store)
         for note in dict.fromkeys((*config.notes, *holder.notes)):
             logger.info("%s", note)
+        if weights == NONE:
+            logger.warning("the backbone starts from random weights (-w none)")
         report.save_plan(steps)
         for step in steps:
             if step.plan.is_fresh and step.number > 0:

@@ -75,9 +75,15 @@ def test_frozen_resnet_gives_the_features_of_torchvision(resnet: Any) -> None:
     torch.testing.assert_close(found["pooled"], pooled, rtol=1e-4, atol=1e-4)
 
 
-def test_vit_gives_the_class_token_of_torchvision_and_maps_in_place() -> None:
-    torch.manual_seed(0)
-    net: Any = torchvision.models.vit_b_16().eval()
+def test_vit_gives_the_class_token_of_torchvision_and_maps_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def narrow_vit() -> Any:
+        torch.manual_seed(0)
+        return torchvision.models.VisionTransformer(
+            224, 16, num_layers=12, num_heads=2, hidden_dim=16, mlp_dim=32
+        )
+
+    monkeypatch.setattr(torchvision.models, "vit_b_16", narrow_vit)
+    net = narrow_vit().eval()
     net.heads = nn.Identity()
     names_of_the_released_file = {
         key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): value
@@ -91,7 +97,7 @@ def test_vit_gives_the_class_token_of_torchvision_and_maps_in_place() -> None:
         found = backbone.freeze()(image)
         expected = net((image - backbone.mean) / backbone.std)
     torch.testing.assert_close(found["pooled"], expected, rtol=1e-4, atol=1e-4)
-    assert found["layer4"].shape == (2, 768, 14, 14)
+    assert found["layer4"].shape == (2, 16, 14, 14)
     difference = (found["layer1"][1] - found["layer1"][0]).abs().sum(0)
     assert divmod(int(difference.argmax()), 14) == (2, 9)
 

@@ -1,0 +1,98 @@
+"""PaDiM: the score of a position is the Mahalanobis distance to the Gaussian of its normal features.
+
+Source: Defard et al., "PaDiM: a Patch Distribution Modeling Framework", ICPR 2020 workshops (arXiv
+2011.08785), section III. Differs from the paper: inputs are not cropped to 224 pixels; of a single image the
+covariance is epsilon I.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from arch.base import LAYER_NETS, ModelBase, Prediction
+from configuration.config import RunConfig
+from configuration.errors import UserError
+from data_io.records import BatchLoader, ScoringBatch, Task
+from models.common.anomaly_map import AnomalyMapper
+from models.common.backbone import Backbone
+from models.common.gaussian import SingularCovarianceError
+from models.padim.net_padim import PaDiMNet, draw_channels
+
+SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels (section IV-B)
+MOST_FEATURES = 550  # channels kept of a net for which no number is given, as of WideResNet-50
+
+
+class PaDiM(ModelBase):
+    """One Gaussian per position over random channels of several layers; nothing is trained by gradient."""
+
+    @dataclass(frozen=True)
+    class Params:
+        """The keys of 1_model_base/padim.yaml that begin with an underscore."""
+
+        layers: tuple[str, ...]
+        num_features: int | None  # channels kept; None: all, MOST_FEATURES at the most
+        epsilon: float  # added to the variances
+        continual: Literal["replace", "merge"]
+        transfer: Literal["replace", "merge"]
+
+        def __post_init__(self) -> None:
+            if self.num_features is not None and self.num_features < 1:
+                raise ValueError(f"_num_features must be at least 1, not {self.num_features}")
+            if self.epsilon <= 0:
+                raise ValueError(f"_epsilon must be above 0, not {self.epsilon}")
+
+    nets = LAYER_NETS
+    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    setting_reason = "it learns from normal images alone, labelled anomalies would enter its Gaussians"
+
+    net: PaDiMNet
+    backbone: Backbone
+
+    def __init__(self, config: RunConfig, params: Params) -> None:
+        super().__init__(config)
+        self.params = params
+        self.backbone = Backbone(config.run.backbone, params.layers)
+        widths = [self.backbone.channels[layer] for layer in params.layers]
+        total = sum(widths)
+        count = min(total, MOST_FEATURES) if params.num_features is None else params.num_features
+        if count > total:
+            raise UserError(
+                f"{config.origin['_num_features']}: _num_features is {count}, but {', '.join(params.layers)} of "
+                f"{config.run.backbone} have {total} channels; give {total} or fewer"
+            )
+        self.net = PaDiMNet(widths, draw_channels(total, count, config.run.seed), params.epsilon)
+        self.net.to(self.device)
+
+    @torch.no_grad()
+    def train_model(self, train_loader: BatchLoader, task: Task) -> None:
+        """Fit this task's Gaussians, merged with earlier ones where `_continual` or `_transfer` says so."""
+        mode = self.params.transfer if task.setting == "transfer" else self.params.continual
+        embeddings = self._embeddings(train_loader)
+        try:
+            if mode == "merge":
+                self.net.merge(embeddings)
+            else:
+                self.net.learn(embeddings, train_loader.num_images)
+        except SingularCovarianceError as error:
+            raise UserError(f"{self.config.origin['_epsilon']}: {error}; set _epsilon higher") from error
+
+    def predict_batch(self, batch: ScoringBatch) -> Prediction:
+        """Upsample and smooth the distances; the worst pixel gives the image score."""
+        distance = self.net(self._feature_maps(batch))
+        _, height, width = distance.shape
+        mapper = AnomalyMapper((height, width), (batch.image.shape[2], batch.image.shape[3]), SIGMA)
+        anomaly_map = mapper.to(self.device)(distance)
+        return Prediction(image_score=anomaly_map.amax(dim=(1, 2)), anomaly_map=anomaly_map)
+
+    def _embeddings(self, train_loader: BatchLoader) -> Iterator[Tensor]:
+        with self.bar("gaussians", train_loader.num_images) as bar:
+            for batch in train_loader:
+                yield self.net.embed(self._feature_maps(batch))
+                bar.update(len(batch.image))
+
+    def _feature_maps(self, batch: ScoringBatch) -> list[Tensor]:
+        features = self.features(batch)
+        return [features[layer] for layer in self.params.layers]
