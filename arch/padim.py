@@ -60,8 +60,8 @@ class PaDiM(ModelBase):
         count = min(total, MOST_FEATURES) if params.num_features is None else params.num_features
         if count > total:
             raise UserError(
-                f"{config.origin['_num_features']}: _num_features is {count}, but {', '.join(params.layers)} of "
-                f"{config.run.backbone} have {total} channels; give {total} or fewer"
+                f"{config.origin['_num_features']}: _num_features is {count}, but {config.run.backbone} has "
+                f"{total} channels in {', '.join(params.layers)}; give {total} or fewer"
             )
         self.net = PaDiMNet(widths, draw_channels(total, count, config.run.seed), params.epsilon)
         self.net.to(self.device)

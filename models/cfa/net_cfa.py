@@ -38,14 +38,13 @@ class CFANet(nn.Module):
 
     def describe(self, feature_maps: Sequence[Tensor]) -> Tensor:
         """Map (B, C_l, h_l, w_l) feature maps to (B*h*w, D) descriptors on the first grid, image by image."""
-        height, width = feature_maps[0].shape[2:]
+        batch, _, height, width = feature_maps[0].shape
         *weights, at_coordinates = self.descriptor.weight[..., None, None].split([*self.channels, 2], dim=1)
-        position = coordinates(height, width).to(feature_maps[0])
-        constant = F.conv2d(position, at_coordinates, self.descriptor.bias)
-        descriptor = constant.repeat(len(feature_maps[0]), 1, 1, 1)
-        for feature_map, weight in zip(feature_maps, weights, strict=True):
-            pooled = F.avg_pool2d(feature_map, POOL, stride=1, padding=POOL // 2)
-            part = F.conv2d(pooled.contiguous(memory_format=torch.channels_last), weight)
+        position = coordinates(height, width).to(feature_maps[0]).expand(batch, -1, -1, -1)
+        finest = _channels_last(torch.cat([_pool(feature_maps[0]), position], dim=1))
+        descriptor = F.conv2d(finest, torch.cat([weights[0], at_coordinates], dim=1), self.descriptor.bias)
+        for feature_map, weight in zip(feature_maps[1:], weights[1:], strict=True):
+            part = F.conv2d(_channels_last(_pool(feature_map)), weight)
             descriptor += F.interpolate(part, size=(height, width), mode="bilinear")
         return descriptor.permute(0, 2, 3, 1).reshape(-1, descriptor.shape[1]).float()
 
@@ -87,6 +86,14 @@ class CFANet(nn.Module):
         batch, _, height, width = feature_maps[0].shape
         squared, _ = self.centres.search(self.describe(feature_maps), self.num_neighbors)
         return soft_distance(squared.sqrt()).view(batch, height, width)
+
+
+def _pool(feature_map: Tensor) -> Tensor:
+    return F.avg_pool2d(feature_map, POOL, stride=1, padding=POOL // 2)  # the padded zeros count
+
+
+def _channels_last(feature_map: Tensor) -> Tensor:
+    return feature_map.contiguous(memory_format=torch.channels_last)  # so that descriptors are rows
 
 
 def coordinates(height: int, width: int) -> Tensor:

@@ -4,8 +4,9 @@ Source: PaDiM, Defard et al., ICPR 2020 workshops, section III-B: mean, sample c
 Mahalanobis distance. Samples are position first, (P, N, C): every position is a batch of matrix products.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def gather_moments(batches: Iterable[Tensor]) -> Moments:
     shift = first.mean(1)
     count, total = 0, torch.zeros_like(shift)
     scatter = shift.new_zeros(*shift.shape, shift.shape[1])
-    for sample in _chain(first, batches):
+    for sample in chain([first], batches):
         shifted = sample - shift[:, None]
         total += shifted.sum(1)
         scatter.baddbmm_(shifted.mT, shifted)
@@ -199,11 +200,6 @@ def inverse_root(covariance: Tensor) -> Tensor:
 def _full_precision(tensor: Tensor) -> torch.autocast:
     """Return a context without mixed precision: variances range too far for it."""
     return torch.autocast(tensor.device.type, enabled=False)
-
-
-def _chain(first: Tensor, rest: Iterator[Tensor]) -> Iterator[Tensor]:
-    yield first
-    yield from rest
 
 
 def _inverse(lower: Tensor) -> Tensor:

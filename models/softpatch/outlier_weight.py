@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.common.gaussian import GaussianGrid, gather_moments
 
-CHUNK_BYTES = 2**26  # of the largest tensor that a batch of positions needs
+CHUNK_BYTES = 2**24  # of the largest tensor that a batch of positions needs; larger ones leave the cache
 MIN_IMAGES = 3  # of two patches, each is as far from the other
 EPSILON = 0.01  # added to the variances of the Gaussians, as in the authors' code
 DENSITY_FLOOR = 1e-10  # keeps the density of equal patches finite; scikit-learn's value

@@ -4,8 +4,6 @@ import csv
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,9 +15,8 @@ from PIL import Image
 from main import main
 from tests.conftest import Rows, RunProgram, read_rows
 from tests.trees import write_tree
-from tools.record_helper import COLUMNS, METRICS
+from tools.record_helper import COLUMNS, METRICS, ResultRow, append
 
-ROOT = Path(__file__).resolve().parents[2]
 CATEGORIES = ("woven_fabric", "brushed_metal", "moulded_part")
 TEST_IMAGES = 50  # of one category of _example
 SIDE = 64  # pixels; small, so that a run takes a second or two
@@ -37,11 +34,6 @@ def score_rows(work_dir: Path) -> list[Rows]:
     """Return the rows of scores.csv of every run, in the order of the runs."""
     folders = sorted((work_dir / "runs").iterdir(), key=lambda folder: folder.stat().st_mtime_ns)
     return [read_rows(folder / "scores.csv") for folder in folders]
-
-
-def started(*words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "main.py", *words, "-g", "cpu", "--no-vis"]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def assert_whole_rows(path: Path) -> Rows:
@@ -117,16 +109,21 @@ def test_a_kept_model_scores_as_it_did(run_program: RunProgram, tmp_path: Path) 
     assert second == first
 
 
-def test_an_interrupted_run_leaves_whole_rows(example_root: Path, tmp_path: Path) -> None:
-    running = started(*ALL_TASKS, "-sp", "1", "-rp", str(example_root), "-wd", str(tmp_path))
-    table = tmp_path / "results.csv"
-    while running.poll() is None and not (table.exists() and table.read_bytes().count(b"\n") > 1):
-        time.sleep(0.01)
-    running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
-    assert running.returncode == 130, errors
-    assert errors.splitlines()[-1] == "interrupted"
-    assert 1 <= len(assert_whole_rows(table)) < len(CATEGORIES)
+def test_an_interrupted_run_leaves_whole_rows(
+    example_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def append_and_interrupt(work_dir: Path, row: ResultRow) -> None:
+        append(work_dir, row)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("paradigms.report.append", append_and_interrupt)
+    words = [*ALL_TASKS, "-rp", str(example_root), "-wd", str(tmp_path), "-g", "cpu", "--no-vis"]
+    assert main(words) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert len(assert_whole_rows(tmp_path / "results.csv")) == 1
     assert not (tmp_path / "summary.csv").exists()
 
 

@@ -76,11 +76,12 @@ def test_a_split_is_repeated_from_its_file(root: Path, tmp_path: Path) -> None:
     def names(samples: tuple) -> list[str]:  # type: ignore[type-arg]
         return [sample.path.relative_to(root).as_posix() for sample in samples]
 
+    train = names(first.plan.train)
     recorded = {
         "setting": "noisy",
         "setting_params": dict(first.plan.drawn),
         "train_task": 0,
-        "train": names(first.plan.train),
+        "train": train,
         "test": {"0": names(first.plan.tests[0].samples)},
     }
     path = tmp_path / "split.json"
@@ -93,7 +94,7 @@ def test_a_split_is_repeated_from_its_file(root: Path, tmp_path: Path) -> None:
     assert again.plan.drawn == first.plan.drawn
     with pytest.raises(UserError, match=r"split\.json: has the steps"):
         DataHolder(MVTec2D, config_of(root, tmp_path, "-v", "--split", str(path))).create()
-    recorded["train"][0] = "bottle/train/good/lost.png"
+    train[0] = "bottle/train/good/lost.png"
     path.write_text(json.dumps({"steps": [recorded]}))
     with pytest.raises(UserError, match=r"lost\.png is not in the data set"):
         DataHolder(MVTec2D, config_of(root, tmp_path, "-z", "--split", str(path))).create()

@@ -14,7 +14,7 @@ from data_io.tensor_store import TensorStore
 class CountingBackbone:
     """Two layers of pooled pixels; counts the images that it sees."""
 
-    layers = ("layer1", "layer2")
+    layers: tuple[str, ...] = ("layer1", "layer2")
 
     def __init__(self, weight: float = 1.0) -> None:
         self.weight = weight

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from configuration.errors import UserError
-from dataset.mvtecloco import MVTecLOCO, Saturation
+from dataset.base import Saturation
+from dataset.mvtecloco import MVTecLOCO
 from tests.trees import Size, write_tree
 
 

@@ -56,7 +56,11 @@ def test_the_configuration_reads_back_and_names_its_origins(tmp_path: Path) -> N
 
 def test_the_split_names_what_each_step_used(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path)
-    steps = [StepFiles(0, "noisy", {"noisy_ratio": 0.1}, 3, ["a/1.png"], {3: ["a/2.png"], 5: ["b/2.png", "b/3.png"]})]
+    steps = [
+        StepFiles(
+            0, "noisy", {"noisy_ratio": 0.1}, 3, ["a/1.png"], {3: ["a/2.png"], 5: ["b/2.png", "b/3.png"]}
+        )
+    ]
     run.save_split(steps)
     assert json.loads((run.path / "split.json").read_text()) == {
         "steps": [
