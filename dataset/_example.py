@@ -41,7 +41,7 @@ class Picture(NamedTuple):
         return [image] if self.kind == "good" else [image, mask]
 
     def draw(self, root: Path) -> None:
-        """Write its files."""
+        """Write its files; the empty mask of a normal product is none of them."""
         image, mask = render(self.category, self.kind, derive_seed(SEED, *self))
         for file, array in zip(self.files(), (image, mask.astype(np.uint8) * 255), strict=False):
             (root / file).parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,8 @@ class Example(MVTecLayout):
     def _generate(self, root: Path) -> str:
         """Draw everything beside the root, then put it in place; return the line to tell the user."""
         is_ours = (root / MARKER).is_file()
-        if root.exists() and not is_ours and not (root.is_dir() and not any(root.iterdir())):
+        is_empty = root.is_dir() and not any(root.iterdir())
+        if root.exists() and not (is_ours or is_empty):
             raise UserError(f"{self.name}: {root} holds other files; set -dp to an empty or a new folder")
         start = time.perf_counter()
         partial = root.with_name(f".{root.name}.partial")

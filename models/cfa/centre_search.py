@@ -50,6 +50,7 @@ class CentreSearch(NearestNeighbours):
         found = [self._search_few(part, k) for part in query.split(ROWS)]
         return torch.cat([distance for distance, _ in found]), torch.cat([index for _, index in found])
 
+    @torch.autocast("cpu", enabled=False)  # the bounds hold up to the rounding of float32 only
     def _search_few(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
         shifted = query - self.offset
         square = shifted.square().sum(1)

@@ -102,9 +102,8 @@ def nearest_distance(query: Tensor, gallery: Tensor, k: int) -> Tensor:
     """
     offset = gallery.mean(0)  # shifted vectors are shorter, so products round less
     parts = (query - offset).split(BLOCK_ROWS)
-    block = query.new_empty(
-        BLOCK_ROWS * BLOCK_COLUMNS
-    )  # one for all: fresh memory costs more than the product
+    # one block for all products: fresh memory would take as long as the product itself
+    block = query.new_empty(BLOCK_ROWS * BLOCK_COLUMNS)
     scores, indices = [], []
     for start in range(0, len(gallery), BLOCK_COLUMNS):
         some = gallery[start : start + BLOCK_COLUMNS] - offset

@@ -23,14 +23,19 @@ SETTING_WORDS = {
     "transfer": ["-t", "-ttn", "4", "-tid", "1", "-vid", "0"],
 }
 ROWS = {"continual": 3, "transfer": 4}
+SIDE = 128  # pixels
+SMALL = {"sampler_percentage": "0.01", "top_k": "2"}  # keys of some methods that make them quick
 
 
 def quick_words(model: str) -> list[str]:
-    """Return the words that give a method a net which needs no download, and a coreset a small size."""
+    """Return the words that give a method small images, a net which needs no download, and little to do."""
     method_class = registration.load(registration.MODELS[model])
-    words = ["-n", "net_tiny" if "net_tiny" in method_class.nets else method_class.nets[0]]
-    fields = getattr(method_class.Params, "__dataclass_fields__", {})
-    return [*words, "-sp", "0.01"] if "sampler_percentage" in fields else words
+    net = "net_tiny" if "net_tiny" in method_class.nets else method_class.nets[0]
+    small = {
+        f"_{key}": value for key, value in SMALL.items() if key in method_class.Params.__dataclass_fields__
+    }
+    keys = {"data_size": SIDE, "data_crop_size": SIDE, **small}
+    return ["-n", net, *(word for key, value in keys.items() for word in ("--set", f"{key}={value}"))]
 
 
 def config_of(model: str, root: Path, work_dir: Path, *words: str) -> RunConfig:
@@ -64,7 +69,7 @@ def test_scores_are_finite_raw_and_of_the_right_shape(learned: tuple[RunConfig, 
     assert len(set(found.image_score.tolist())) > 10
     assert (found.anomaly_map is not None) == method.localizes
     if found.anomaly_map is not None:
-        assert found.anomaly_map.shape == (50, 256, 256)
+        assert found.anomaly_map.shape == (50, SIDE, SIDE)
         assert len(set(found.anomaly_map[0].ravel().tolist())) > 100, "a map is not binary"
 
 
@@ -83,7 +88,7 @@ def test_a_stain_raises_the_score(learned: tuple[RunConfig, ModelBase, Step]) ->
     method.net.eval()
     clean = next(iter(step.train_loader)).image[:8]
     stained = clean.clone()
-    stained[:, :, 100:140, 100:140] = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
+    stained[:, :, 50:70, 50:70] = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
     scores = [
         method.predict_batch(ScoringBatch(image, torch.arange(8) + offset)).image_score.mean()
         for image, offset in ((clean, 1000), (stained, 2000))

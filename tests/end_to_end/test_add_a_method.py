@@ -26,7 +26,7 @@ def perform(block: readme.Block, root: Path) -> None:
     if block.language == "diff":
         path.write_text(with_additions(path.read_text(), block.text))
     elif "at the end of" in block.before.lower():
-        path.write_text(path.read_text() + block.text)
+        path.write_text(f"{path.read_text()}\n\n{block.text}")
     else:
         assert not path.exists(), f"{path} is there already"
         path.parent.mkdir(parents=True, exist_ok=True)

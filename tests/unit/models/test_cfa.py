@@ -86,7 +86,7 @@ def test_gathered_distances_have_the_gradients_of_all_distances() -> None:
     for squared in (every.topk(6, largest=False).values, net.distance(maps, 6)):
         net.zero_grad()
         coupled_hypersphere_loss(squared, net.radius, 3, alpha=0.1, nu=1e-3).backward()
-        gradients.append([parameter.grad.clone() for parameter in net.parameters()])
+        gradients.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
     assert net.radius.grad is not None
     assert net.radius.grad.abs() > 0
     for plain, fast in zip(*gradients, strict=True):
@@ -145,7 +145,7 @@ def test_a_bank_without_a_plane_is_searched_in_full() -> None:
 
 def resnet_pre_activations(net: nn.Module, image: Tensor) -> dict[str, Tensor]:
     """Return what enters the last ReLU of layer1 to layer3."""
-    found = {}
+    found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
         return lambda _module, inputs: found.__setitem__(name, inputs[0].clone())  # the last call wins

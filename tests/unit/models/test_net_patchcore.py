@@ -1,6 +1,7 @@
 """PatchCore's scores by hand, on one-dimensional patch features."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from models.patchcore.net_patchcore import PatchCoreNet, paper_score, upstream_score
 
 
-def rows(feature_maps: list[Tensor]) -> Tensor:
+def rows(feature_maps: Sequence[Tensor]) -> Tensor:
     """Take the one map as it is: (B, 1, h, w) to (B * h * w, 1)."""
     return feature_maps[0].permute(0, 2, 3, 1).reshape(-1, 1)
 

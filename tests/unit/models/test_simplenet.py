@@ -49,7 +49,7 @@ def test_one_shared_linear_map_has_the_values_and_gradients_of_two_layers() -> N
     for judged in (plain, fused):
         heads.zero_grad()
         margin_loss(judged[:40], judged[40:], 0.5).backward()
-        gradients.append([parameter.grad.clone() for parameter in heads.parameters()])
+        gradients.append([p.grad.clone() for p in heads.parameters() if p.grad is not None])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
@@ -63,11 +63,11 @@ def test_scoring_judges_as_the_layers_do() -> None:
 @pytest.mark.parametrize(("num_scales", "factor"), [(1, 1.0), (3, ((1 + 1.21 + 1.4641) / 3) ** 0.5)])
 def test_noise_has_the_declared_spread(num_scales: int, factor: float) -> None:
     torch.manual_seed(0)
-    noise = draw_noise(torch.zeros(20_000, 16), 0.015, num_scales)
+    noise = draw_noise(torch.zeros(1000, 1600), 0.015, num_scales)
     assert noise.mean().item() == pytest.approx(0, abs=2e-4)
     assert noise.std().item() == pytest.approx(0.015 * factor, rel=0.01)
     spread = noise.std(1)
-    assert (spread.max() > 0.015 * 1.21 * 1.3).item() == (num_scales == 3)
+    assert (spread.max() / spread.min() > 1.17).item() == (num_scales == 3), "one scale per patch"
 
 
 def test_heads_learn_to_tell_equal_features_from_noisy_ones() -> None:
@@ -134,7 +134,7 @@ def test_passes_are_epochs_times_gan_epochs_and_later_ones_run_no_backbone(tmp_p
 def test_cached_features_train_the_same_weights(tmp_path: Path) -> None:
     states = []
     for is_cached in (True, False):
-        method = build(tmp_path, "-ne", "1")
+        method = build(tmp_path, "-ne", "1", "--set", "_gan_epochs=2")
         if not is_cached:
             method.feature_reader = None
         method.train_model(Images(), task(0))
