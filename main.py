@@ -20,6 +20,7 @@ def main(argv: Sequence[str]) -> int:
             sys.stdout.write(listing.tables() + "\n")
             return 0
         config = load_config(argv)
+        sys.stderr.writelines(f"{note}\n" for note in config.notes)
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
         if request.wants_dry_run:
             from tools.run_folder import config_text  # brings numpy, which --help need not wait for

@@ -46,7 +46,7 @@ def run(config: RunConfig) -> None:
     folder = RunFolder.create(output.work_dir)
     with folder.log():
         report = Report(config, folder, holder, store)
-        for note in dict.fromkeys((*config.notes, *holder.notes)):
+        for note in dict.fromkeys(holder.notes):
             logger.info("%s", note)
         if weights == NONE:
             logger.warning("the backbone starts from random weights (-w none)")

@@ -11,7 +11,7 @@ import pytest
 from tests import readme
 from tests.conftest import read_rows
 
-NOT_COPIED = (".*", "__pycache__", "work_dir", "data", "benchmarks", "net_tiny.safetensors")
+NOT_COPIED = (".*", "__pycache__", "work_dir", "data")
 DRAW = "from pathlib import Path; from tests.trees import write_tree; write_tree('bolts', Path('data/bolts'))"
 CHECKS = (
     "tests/unit/test_readme.py",

@@ -110,6 +110,7 @@ def test_a_kept_model_scores_as_it_did(run_program: RunProgram, tmp_path: Path) 
 
 
 def test_an_interrupted_run_leaves_whole_rows(
+    request: pytest.FixtureRequest,
     example_root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -119,6 +120,8 @@ def test_an_interrupted_run_leaves_whole_rows(
         append(work_dir, row)
         signal.raise_signal(signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     monkeypatch.setattr("paradigms.report.append", append_and_interrupt)
     words = [*ALL_TASKS, "-rp", str(example_root), "-wd", str(tmp_path), "-g", "cpu", "--no-vis"]
     assert main(words) == 130

@@ -66,6 +66,8 @@ def test_the_split_names_what_each_step_used(tmp_path: Path) -> None:
         "steps": [
             {
                 "step": 0,
+                "setting": "noisy",
+                "setting_params": {"noisy_ratio": 0.1},
                 "train_task": 3,
                 "train": ["a/1.png"],
                 "test": {"3": ["a/2.png"], "5": ["b/2.png", "b/3.png"]},
