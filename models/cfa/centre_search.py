@@ -47,10 +47,10 @@ class CentreSearch(NearestNeighbours):
     def _search_chunk(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
         if query.device.type != "cpu" or not self.plane.shape[1] or k > NUM_GROUPS:
             return super()._search_chunk(query, k)
-        found = [self._search_few(part, k) for part in query.split(ROWS)]
+        with torch.autocast("cpu", enabled=False):  # the bounds hold up to the rounding of float32 only
+            found = [self._search_few(part, k) for part in query.split(ROWS)]
         return torch.cat([distance for distance, _ in found]), torch.cat([index for _, index in found])
 
-    @torch.autocast("cpu", enabled=False)  # the bounds hold up to the rounding of float32 only
     def _search_few(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
         shifted = query - self.offset
         square = shifted.square().sum(1)

@@ -12,6 +12,7 @@ from data_io.data_holder import DataHolder, Step
 from data_io.records import ScoringBatch
 from dataset._example import Example
 from paradigms.method_factory import build_method
+from tests.conftest import RunProgram
 
 METHODS = sorted(registration.MODELS)
 SETTING_WORDS = {
@@ -117,7 +118,9 @@ def test_the_same_seed_gives_the_same_scores(learned: tuple[RunConfig, ModelBase
 
 @pytest.mark.parametrize("setting", SETTING_WORDS)
 @pytest.mark.parametrize("model", METHODS)
-def test_every_declared_setting_runs_and_no_other(model: str, setting: str, run_program, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_every_declared_setting_runs_and_no_other(
+    model: str, setting: str, run_program: RunProgram, capsys: pytest.CaptureFixture[str]
+) -> None:
     method_class: type[ModelBase] = registration.load(registration.MODELS[model])
     words = [*SETTING_WORDS[setting], "-m", model, *quick_words(model), "-d", "_example", "-w", "none"]
     if setting not in method_class.settings:

@@ -1,6 +1,7 @@
 """From a data set on disk to the steps of a run."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from configuration.config import RunConfig, load_config
 from configuration.errors import UserError
 from data_io.data_holder import DataHolder
+from data_io.records import Sample
 from data_io.tensor_store import TensorStore
 from dataset.mvtec2d import MVTec2D
 from tests.trees import write_tree
@@ -73,7 +75,7 @@ def test_streamed_and_cached_steps_hold_the_same_images(root: Path, tmp_path: Pa
 def test_a_split_is_repeated_from_its_file(root: Path, tmp_path: Path) -> None:
     first = DataHolder(MVTec2D, config_of(root, tmp_path, "-z", "-nr", "0.3")).create()[0]
 
-    def names(samples: tuple) -> list[str]:  # type: ignore[type-arg]
+    def names(samples: Sequence[Sample]) -> list[str]:
         return [sample.path.relative_to(root).as_posix() for sample in samples]
 
     train = names(first.plan.train)
