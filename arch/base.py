@@ -61,6 +61,7 @@ class ModelBase(ABC):
         needs_labels: whether training batches must carry labels and masks.
         needs_reference: whether the method asks for normal reference images.
         needs_grad: whether scoring needs gradients (maps by gradient).
+        train_aug_types: what `-tag` may name: how the method changes its training images.
         feature_reader: reads frozen features through the cache; set by the runner.
         bar: makes a progress bar for work of a kind and a length; set by the runner.
     """
@@ -78,6 +79,7 @@ class ModelBase(ABC):
     needs_labels: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = False
     needs_grad: ClassVar[bool] = False
+    train_aug_types: ClassVar[tuple[str, ...]] = ("normal",)
 
     net: nn.Module
     backbone: Backbone | None = None
@@ -102,11 +104,11 @@ class ModelBase(ABC):
         return None
 
     def features(self, batch: ScoringBatch) -> dict[str, Tensor]:
-        """Return the frozen feature maps (B, C, h, w) by layer, from the cache if it has them."""
+        """Return the feature maps (B, C, h, w) by layer, frozen ones from the cache if it has them."""
         if self.feature_reader is not None:
             return self.feature_reader(batch)
         assert self.backbone is not None, "only a method with a backbone reads features"
-        return self.backbone.extract(batch.image)
+        return self.backbone.extract(batch.image) if self.backbone.frozen else self.backbone(batch.image)
 
     @final
     def prediction(self, test_loader: Iterable[ScoringBatch]) -> TaskPrediction:

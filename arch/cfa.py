@@ -81,22 +81,18 @@ class CFA(GradientMethod):
         channels = [self.backbone.channels[layer] for layer in params.layers]
         width = max(1, sum(channels) // params.gamma_d)
         self.net = CFANet(channels, width, params.radius, params.num_neighbors).to(self.device)
-        self._first_state = {key: value.clone() for key, value in self.net.state_dict().items()}
 
     def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
         """Set the centres by the mean feature maps of the training images."""
-        mode = self._mode(task)
-        if mode == "replace":
-            self.net.load_state_dict(self._first_state)
         maps = self._mean_maps(train_loader)
         num_positions = maps[0].shape[2] * maps[0].shape[3]
-        seed = derive_seed(task.seed, task.setting, task.id, task.step, "k-means") % 2**32
+        seed = derive_seed(task.seed, task.setting, task.id, task.step, "centres") % 2**32
         num_centres = max(1, num_positions // self.params.gamma_c)
-        self.net.set_centres(maps, num_centres, seed, append=mode == "append")
+        self.net.set_centres(maps, num_centres, seed, append=self.mode(task) == "append")
 
     def num_epochs(self, task: Task) -> int:
         """Return the passes over the training images; none where only centres are added."""
-        return 0 if self._mode(task) == "append" else super().num_epochs(task)
+        return 0 if self.mode(task) == "append" else super().num_epochs(task)
 
     def optimizers(self) -> Sequence[Optimizer]:
         """Return AdamW with the long-term maximum of AMSGrad, for the descriptor and the radius."""
@@ -118,11 +114,6 @@ class CFA(GradientMethod):
         mapper = AnomalyMapper((height, width), (batch.image.shape[2], batch.image.shape[3]), SIGMA)
         anomaly_map = mapper.to(self.device)(patch_score)
         return Prediction(image_score=anomaly_map.amax(dim=(1, 2)), anomaly_map=anomaly_map)
-
-    def _mode(self, task: Task) -> str:
-        if task.step == 0:
-            return "replace"
-        return self.params.transfer if task.setting == "transfer" else self.params.continual
 
     def _maps(self, batch: ScoringBatch) -> list[Tensor]:
         features = self.features(batch)

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from arch.base import ModelBase
+from configuration.config import RunConfig
 from configuration.errors import UserError
 from data_io.records import BatchLoader, Task, TrainBatch, derive_seed
 
@@ -19,13 +20,19 @@ logger = logging.getLogger(__name__)
 class GradientMethod(ModelBase):
     """Train `self.net` on shuffled batches; the last epoch is the result.
 
-    Every epoch draws its order and its noise from seeds of its own.
+    Every epoch draws its order and its noise from seeds of its own. The next task of a continual run, or the
+    target of a transfer, goes on from the weights that there are; `_continual: replace` and
+    `_transfer: replace` start it anew.
 
     Attributes:
         gradient_clip: largest norm of the gradient of all parameters together; None for no bound.
     """
 
     gradient_clip: float | None = None
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__(config)
+        self._first_state: dict[str, Tensor] = {}
 
     @abstractmethod
     def loss(self, batch: TrainBatch) -> Tensor:
@@ -42,6 +49,16 @@ class GradientMethod(ModelBase):
     def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
         """Prepare for a task before its first epoch, for instance by statistics of the data."""
 
+    def epoch_rows(self, train_loader: BatchLoader, task: Task, epoch: int) -> Tensor:
+        """Return the (M,) rows of the training images that an epoch goes through, in its order."""
+        return torch.randperm(train_loader.num_images, generator=task.generator(f"order {epoch}"))
+
+    def end_epoch(self, train_loader: BatchLoader, task: Task, epoch: int) -> None:
+        """Look at the net after an epoch, for instance on training images that were held out."""
+
+    def end_task(self, train_loader: BatchLoader, task: Task) -> None:
+        """Finish a task after its last epoch, for instance by a density of the features."""
+
     def num_epochs(self, task: Task) -> int:
         """Return the passes over the training images; a transfer's second step may have its own number."""
         setting, train = self.config.setting, self.config.train
@@ -51,12 +68,20 @@ class GradientMethod(ModelBase):
             raise ValueError(f"{type(self).__name__}: its YAML file needs the key num_epochs")
         return train.num_epochs
 
+    def mode(self, task: Task) -> str:
+        """Return what becomes of what was learned before: replace at step 0, else as the keys say."""
+        if task.step == 0:
+            return "replace"
+        key = "transfer" if task.setting == "transfer" else "continual"
+        return str(getattr(self.config.params, key, "finetune"))
+
     def train_model(self, train_loader: BatchLoader, task: Task) -> None:
         """Train on one task.
 
         Raises:
             UserError: the loss is not finite any more.
         """
+        self._start_anew(task)
         self.begin_task(train_loader, task)
         num_epochs = self.num_epochs(task)
         optimizers = self.optimizers()
@@ -64,15 +89,23 @@ class GradientMethod(ModelBase):
         with self.bar("train", num_epochs * len(train_loader)) as bar:
             for epoch in range(num_epochs):
                 torch.manual_seed(derive_seed(task.seed, task.setting, task.id, task.step, "epoch", epoch))
-                order = torch.randperm(train_loader.num_images, generator=task.generator(f"order {epoch}"))
                 self.net.train()
-                for batch in train_loader.in_order(order):
+                for batch in train_loader.in_order(self.epoch_rows(train_loader, task, epoch)):
                     loss = self._step(batch, optimizers, epoch)
                     bar.set_postfix_str(f"epoch {epoch + 1}/{num_epochs}, loss {loss:.4g}", refresh=False)
                     bar.update()
                 for scheduler in schedulers:
                     scheduler.step()
+                self.end_epoch(train_loader, task, epoch)
                 logger.debug("task %s, epoch %d: loss %.6g", task.name, epoch + 1, loss)
+        self.end_task(train_loader, task)
+
+    def _start_anew(self, task: Task) -> None:
+        """Keep the first weights where a later task may want them; take them back where it does."""
+        if task.step == 0 and task.setting in ("continual", "transfer"):
+            self._first_state = {key: value.clone() for key, value in self.net.state_dict().items()}
+        elif self.mode(task) == "replace":
+            self.net.load_state_dict(self._first_state)
 
     def _step(self, batch: TrainBatch, optimizers: Sequence[Optimizer], epoch: int) -> float:
         loss = self.loss(batch)

@@ -17,7 +17,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from arch.base import LAYER_NETS, Prediction
 from arch.gradient_method import GradientMethod
 from configuration.config import RunConfig
-from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch
+from data_io.records import ScoringBatch, Task, TrainBatch
 from loss_function.margin import margin_loss
 from models.common.anomaly_map import AnomalyMapper
 from models.common.backbone import Backbone
@@ -77,13 +77,6 @@ class SimpleNet(GradientMethod):
             params.target_embed_dimension,
         ).to(self.device)
         self.net = SimpleNetHeads(params.target_embed_dimension, params.dsc_hidden).to(self.device)
-        self._first_state = {key: value.clone() for key, value in self.net.state_dict().items()}
-
-    def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
-        """Go back to the first weights where a later task starts anew."""
-        mode = self.params.transfer if task.setting == "transfer" else self.params.continual
-        if task.step > 0 and mode == "replace":
-            self.net.load_state_dict(self._first_state)
 
     def num_epochs(self, task: Task) -> int:
         """Return the passes over the training images."""

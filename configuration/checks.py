@@ -131,9 +131,8 @@ def _check_built(values: Values) -> Iterator[str]:
         yield values["resume"].problem(
             "resume", "going on with an interrupted run is not built yet; start anew"
         )
-    for key in ("train_aug_type", "valid_aug_type"):
-        if _get(values, key) not in (None, "normal"):
-            yield values[key].problem(key, f"{_get(values, key)} is not built yet; normal is")
+    if _get(values, "valid_aug_type") not in (None, "normal"):
+        yield values["valid_aug_type"].problem("valid_aug_type", "test images are never changed; use normal")
 
 
 def _check_files(values: Values) -> Iterator[str]:
@@ -212,6 +211,12 @@ def check_method(method: Any, name: str, setting: str, net: Value, plain: Values
     if not any(fnmatchcase(str(net.value), pattern) for pattern in method.nets):
         wanted = ", ".join(pattern.replace("*", "<name>") for pattern in method.nets)
         yield f"{net.origin} {net.value}: {name} runs with {wanted}"
+    train_aug_type = _get(plain, "train_aug_type")
+    if train_aug_type is not None and train_aug_type not in method.train_aug_types:
+        wanted = ", ".join(method.train_aug_types)
+        yield plain["train_aug_type"].problem(
+            "train_aug_type", f"{name} has no use for {train_aug_type}; use {wanted}"
+        )
     if _is_typed(plain, "ref_num") and not method.needs_reference:
         yield plain["ref_num"].problem("ref_num", f"{name} compares with no reference images")
     if _get(plain, "fewshot_feat_aug") and not getattr(method, "rotates_features", False):

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -68,6 +69,7 @@ class DataHolder:
         dataset_class: the loader of the data set.
         config: the run's configuration.
         needs_labels: whether training batches carry labels and masks.
+        needs_reference: whether training comes with reference images.
         store: the cache of decoded images; None for none.
         progress: wraps an iterable, given what it does and its length, with a progress bar.
     """
@@ -77,11 +79,13 @@ class DataHolder:
         dataset_class: type[DatasetBase],
         config: RunConfig,
         needs_labels: bool = False,
+        needs_reference: bool = False,
         store: TensorStore | None = None,
         progress: Progress = lambda items, _what, _total: items,
     ) -> None:
         self.config = config
         self.needs_labels = needs_labels
+        self.needs_reference = needs_reference
         self.store = store
         self.progress = progress
         self.dataset = dataset_class(config.data.root, config.dataset_params, config.run.seed)
@@ -159,17 +163,10 @@ class DataHolder:
         )
 
     def _masks(self, planned: Sequence[PlannedStep]) -> dict[Sample, Pixels | None]:
+        """Return the ground truth of the test images, at the size of the pixel metrics."""
         data = self.config.data
-        reader = MaskReader(
-            data.mask_size,
-            data.mask_crop_size,
-            self.geometry.share,
-            self.dataset.mask_threshold,
-            self.store,
-            data.num_workers,
-        )
         tested = dict.fromkeys(sample for step in planned for test in step.tests for sample in test.samples)
-        masks = reader.read(list(tested), self.progress)
+        masks = self._read_masks(list(tested), data.mask_size, data.mask_crop_size)
         missing = [sample for sample, mask in masks.items() if mask is None]
         if missing:
             first = missing[0].path
@@ -178,6 +175,13 @@ class DataHolder:
                 "count for the image metrics only"
             )
         return masks
+
+    def _read_masks(
+        self, samples: Sequence[Sample], size: int | None, crop: int | None
+    ) -> dict[Sample, Pixels | None]:
+        threshold, workers = self.dataset.mask_threshold, self.config.data.num_workers
+        reader = MaskReader(size, crop, self.geometry.share, threshold, self.store, workers)
+        return reader.read(samples, self.progress)
 
     def _step(
         self, number: int, plan: PlannedStep, table: ImageTable, masks: Mapping[Sample, Pixels | None]
@@ -197,10 +201,43 @@ class DataHolder:
         data, setting = self.config.data, self.config.setting
         rows = table.rows_of(plan.train)
         images: Images = table
+        label, mask = self._labels(plan.train) if self.needs_labels else (None, None)
         if self.config.run.setting is Setting.FEWSHOT and setting.fewshot_data_aug:
-            images = augmented(table, rows, setting, plan.task.generator("few-shot augmentation"))
+            images, mask = augmented(table, rows, mask, setting, plan.task.generator("few-shot augmentation"))
+            label = None if label is None else label.repeat_interleave(1 + setting.fewshot_num_dg)
             rows = torch.arange(len(images.key))
-        return TrainLoader(images, rows, data.train_batch_size, batch_limit=data.batch_limit)
+        reference = self._reference(plan, table) if self.needs_reference else None
+        return TrainLoader(images, rows, data.train_batch_size, label, mask, reference, data.batch_limit)
+
+    def _labels(self, train: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+        """Return the labels (N,) and the masks (N, H, W) of training images, in their geometry."""
+        masks = self._read_masks(train, self.geometry.resize, self.geometry.crop)
+        missing = [sample.path for sample, mask in masks.items() if mask is None]
+        if missing:
+            self.notes.append(
+                f"{len(missing)} labelled anomalies without a mask, such as {missing[0]}, "
+                "are trained on with an empty one"
+            )
+        blank = np.zeros((self.geometry.crop, self.geometry.crop), np.uint8)
+        found = [masks[sample] for sample in train]
+        stacked = np.stack([blank if mask is None else mask for mask in found])
+        return torch.tensor([sample.image_label for sample in train]), torch.from_numpy(stacked)
+
+    def _reference(self, plan: PlannedStep, table: ImageTable) -> Tensor:
+        """Return the rows of the normal images that a method compares with, those of a small number first.
+
+        Raises:
+            UserError: there are fewer normal training images than asked for.
+        """
+        normal = [sample for sample in plan.train if sample.image_label == 0]
+        wanted = self.config.setting.ref_num
+        if len(normal) < wanted:
+            raise UserError(
+                f"ref_num {wanted}: {self.config.run.model} compares with normal training images, and "
+                f"{plan.task.name} has {len(normal)}; --set ref_num={len(normal)}"
+            )
+        order = torch.randperm(len(normal), generator=plan.task.generator("reference images"))
+        return table.rows_of(normal)[order[:wanted]]
 
 
 def data_hash(root: Path, splits: Iterable[Split]) -> str:
@@ -213,15 +250,18 @@ def data_hash(root: Path, splits: Iterable[Split]) -> str:
 
 
 def augmented(
-    table: ImageTable, rows: Tensor, setting: SettingSection, generator: torch.Generator
-) -> HeldImages:
-    """Return each of these images followed by its generated copies, which have keys of their own."""
-    image, _ = augment(table.read(rows), None, setting.fewshot_aug_type, setting.fewshot_num_dg, generator)
-    copies = 1 + setting.fewshot_num_dg
-    what = (setting.fewshot_aug_type, copies, generator.initial_seed())
+    table: ImageTable, rows: Tensor, mask: Tensor | None, setting: SettingSection, generator: torch.Generator
+) -> tuple[HeldImages, Tensor | None]:
+    """Return each of these images followed by its generated copies, which have keys of their own.
+
+    The masks (N, H, W) are transformed with their images.
+    """
+    kinds, num_generated = setting.fewshot_aug_type, setting.fewshot_num_dg
+    image, mask = augment(table.read(rows), mask, kinds, num_generated, generator)
+    what = (kinds, 1 + num_generated, generator.initial_seed())
     keys = [
         key if copy == 0 else derive_seed(key, *what, position, copy)
         for position, key in enumerate(table.key[rows].tolist())
-        for copy in range(copies)
+        for copy in range(1 + num_generated)
     ]
-    return HeldImages(image, torch.tensor(keys))
+    return HeldImages(image, torch.tensor(keys)), mask

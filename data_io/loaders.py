@@ -1,13 +1,11 @@
 """Batches of decoded images: slices of the image table, made float on the device."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from data_io.decode import Pixels
 from data_io.images import Images
 from data_io.records import ScoringBatch, TrainBatch
 
@@ -20,7 +18,8 @@ class TrainLoader:
         rows: (N,) int64 rows of them.
         batch_size: images in a batch.
         image_label: (N,) int64, or None where the method needs no labels.
-        masks: (H, W) uint8 for every image, or None likewise.
+        ground_truth_mask: (N, H, W) uint8, or None likewise.
+        reference_rows: (R,) int64 rows of normal images to compare with, or None where none are needed.
         batch_limit: batches in one pass at the most; None for all.
     """
 
@@ -30,19 +29,23 @@ class TrainLoader:
         rows: Tensor,
         batch_size: int,
         image_label: Tensor | None = None,
-        masks: Sequence[Pixels] | None = None,
+        ground_truth_mask: Tensor | None = None,
+        reference_rows: Tensor | None = None,
         batch_limit: int | None = None,
     ) -> None:
         self.batch_size = batch_size
-        self.num_images = len(rows) if batch_limit is None else min(len(rows), batch_limit * batch_size)
         self._images = images
-        self._rows = rows[: self.num_images]
-        self._label = image_label
-        self._mask = None if masks is None else torch.from_numpy(np.stack(masks))
+        self._batch_limit = batch_limit
+        kept = self._kept(len(rows))
+        self.num_images = len(kept)
+        self.image_label = None if image_label is None else image_label[kept]
+        self.reference_image = None if reference_rows is None else read_float(images, reference_rows)
+        self._rows = rows[kept]
+        self._mask = None if ground_truth_mask is None else ground_truth_mask[kept]
 
     def __len__(self) -> int:
         """Return the number of batches of one pass."""
-        return math.ceil(self.num_images / self.batch_size)
+        return self._num_batches(self.num_images)
 
     def __iter__(self) -> Iterator[TrainBatch]:
         """Yield every image once, in file order."""
@@ -50,14 +53,26 @@ class TrainLoader:
 
     def in_order(self, rows: Tensor) -> Iterator[TrainBatch]:
         """Yield the images of these rows (M,) in this order, in batches; rows may repeat."""
-        for part in rows.split(self.batch_size):
+        for part in rows.split(self.batch_size)[: self._num_batches(len(rows))]:
             chosen = self._rows[part]
             yield TrainBatch(
                 image=read_float(self._images, chosen),
                 image_key=self._images.key[chosen],
-                image_label=None if self._label is None else self._label[part].to(self._images.device),
-                ground_truth_mask=None if self._mask is None else self._mask[part].to(self._images.device),
+                image_label=self._on_device(self.image_label, part),
+                ground_truth_mask=self._on_device(self._mask, part),
             )
+
+    def _kept(self, num_rows: int) -> Tensor:
+        """Return the rows that the batch limit leaves: spread evenly, since drawn anomalies come last."""
+        count = min(num_rows, self._num_batches(num_rows) * self.batch_size)
+        return torch.linspace(0, num_rows - 1, count, dtype=torch.float64).round().long()
+
+    def _num_batches(self, num_rows: int) -> int:
+        batches = math.ceil(num_rows / self.batch_size)
+        return batches if self._batch_limit is None else min(batches, self._batch_limit)
+
+    def _on_device(self, values: Tensor | None, rows: Tensor) -> Tensor | None:
+        return None if values is None else values[rows].to(self._images.device)
 
 
 class ScoringLoader:

@@ -119,9 +119,19 @@ class BatchLoader(Protocol):
     """The training images of one task, on the device, in batches.
 
     Iterating gives every image once in a fixed order; the last batch may be smaller.
+
+    Attributes:
+        num_images: N.
+        batch_size: images in a batch.
+        image_label: (N,) int64 on the CPU; None unless the method declares `needs_labels`.
+        reference_image: (R, 3, H, W) float32 in [0, 1], `ref_num` of the normal images; None unless the
+            method declares `needs_reference`.
     """
 
     num_images: int
+    batch_size: int
+    image_label: Tensor | None
+    reference_image: Tensor | None
 
     def __iter__(self) -> Iterator[TrainBatch]:
         """Yield the images once, in file order."""

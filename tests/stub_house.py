@@ -35,6 +35,7 @@ class Bank:
     setting_reason = "it learns from normal images alone"
     needs_reference = False
     rotates_features = True
+    train_aug_types = ("normal",)
 
     @classmethod
     def unsupported(cls, config):
@@ -51,6 +52,7 @@ class Trained:
     setting_reason = ""
     needs_reference = True
     rotates_features = False
+    train_aug_types = ("normal", "cutpaste")
 
     @classmethod
     def unsupported(cls, config):

@@ -1,16 +1,19 @@
 """Exact nearest centres, most of which a bound in few dimensions rules out."""
 
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.common.nearest import NearestNeighbours
 
-OUTSIDE = 3e-4  # share of the bank's variance that its plane may leave out
+OUTSIDE = 1e-3  # share of the bank's variance that its plane may leave out
 MIN_SAVING = 2  # how many times fewer dimensions than the bank's the plane must have
 NUM_GROUPS = 64
-MAX_CANDIDATES = 64  # mean number per query above which full distances are taken instead
-ROWS = 256  # queries at a time, so that the memory of their candidates is small enough to be reused
+MAX_CANDIDATES = 256  # mean number per query above which full distances are taken instead
+ROWS = 256  # queries at a time
 SLACK = 1e-5  # of the squared norms, above the rounding of float32 sums
 
 
@@ -20,23 +23,21 @@ class CentreSearch(NearestNeighbours):
     With P the projection to the plane, |q - b|^2 >= |Pq - Pb|^2 + (|q - Pq| - |b - Pb|)^2 (Cauchy and
     Schwarz); all these bounds are one narrow matrix product. The k best rows of different groups give a limit
     that the k-th distance cannot exceed, and only rows whose bound is within it are compared in full.
+    Groups are runs of rows; it is fastest where rows that are alike do not follow each other.
     A GPU, on which the full product is cheaper than the selection, searches as `NearestNeighbours` does.
     """
 
     plane: Tensor  # (D, R) orthonormal columns; without columns where it would not pay
-    shuffle: Tensor  # (M,) row numbers; without it rows alike, which are neighbours, would share a group
-    reduced: Tensor  # (M, R + 1) coordinates in the plane and distance from it, shuffled
-    shuffled_square: Tensor  # (M,) norms |b|^2, shuffled
+    reduced: Tensor  # (M, R + 1) coordinates in the plane and distance from it
+    length: Tensor  # (M,) norms |b|^2
 
     def replace(self, bank: Tensor) -> None:
         """Search these (M, D) rows from now on."""
         super().replace(bank)
         shifted = bank - self.offset
-        shuffle = torch.randperm(len(bank), generator=torch.Generator().manual_seed(0)).to(bank.device)
         self.register_buffer("plane", _main_directions(shifted), persistent=False)
-        self.register_buffer("shuffle", shuffle, persistent=False)
-        self.register_buffer("reduced", self._reduce(shifted)[shuffle], persistent=False)
-        self.register_buffer("shuffled_square", shifted.square().sum(1)[shuffle], persistent=False)
+        self.register_buffer("reduced", self._reduce(shifted), persistent=False)
+        self.register_buffer("length", shifted.square().sum(1), persistent=False)
 
     def _reduce(self, shifted: Tensor) -> Tensor:
         """Return the coordinates of (N, D) points in the plane and their distance from it, (N, R + 1)."""
@@ -54,16 +55,17 @@ class CentreSearch(NearestNeighbours):
     def _search_few(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
         shifted = query - self.offset
         square = shifted.square().sum(1)
-        bound = torch.addmm(self.shuffled_square, self._reduce(shifted), self.reduced.T, alpha=-2)
-        limit = self._limit(query, bound, k) - square + SLACK * (square + self.shuffled_square.max())
+        bound = torch.addmm(self.length, self._reduce(shifted), self.reduced.T, alpha=-2)
+        limit = self._limit(query, bound, k) - square + SLACK * (square + self.length.max())
         within = np.flatnonzero(bound.numpy() <= limit[:, None].numpy())  # several times faster than torch's
         if len(within) > MAX_CANDIDATES * len(query):
             return super()._search_chunk(query, k)
         row, column = (torch.from_numpy(part) for part in np.divmod(within, len(self.bank)))
-        index = self.shuffle[column]
-        distance = self.bank.index_select(0, index).sub_(query.index_select(0, row)).square_().sum(1)
-        distance, place = _smallest_by_row(distance, row, len(query), k)
-        return distance, index[place]
+        first = F.pad(torch.bincount(row, minlength=len(query)).cumsum(0), (1, 0))
+        score = self.length[column] - 2 * _products(shifted, self.bank, first, column)
+        index = column[_smallest_by_row(score, row, first, k)]
+        distance, order = self._full_distance(query, index).sort(dim=1, stable=True)
+        return distance, index.gather(1, order)
 
     def _limit(self, query: Tensor, bound: Tensor, k: int) -> Tensor:
         """Return (Q,) squared distances within which each query has at least k rows."""
@@ -71,9 +73,12 @@ class CentreSearch(NearestNeighbours):
         groups = bound[:, : NUM_GROUPS * group_size].unflatten(1, (NUM_GROUPS, group_size))
         best = groups.amin(2).topk(k, largest=False, sorted=False).indices
         member = groups[torch.arange(len(query))[:, None], best].min(2).indices
-        row = self.shuffle[best * group_size + member]
-        found = self.bank.index_select(0, row.flatten()).view(len(query), k, -1)
-        return found.sub_(query[:, None]).square_().sum(2).amax(1)
+        return self._full_distance(query, best * group_size + member).amax(1)
+
+    def _full_distance(self, query: Tensor, index: Tensor) -> Tensor:
+        """Return the (Q, k) squared distances of each query to the rows `index` (Q, k)."""
+        row = self.bank.index_select(0, index.flatten()).view(*index.shape, -1)
+        return row.sub_(query[:, None]).square_().sum(2)
 
 
 def _main_directions(shifted: Tensor) -> Tensor:
@@ -87,18 +92,33 @@ def _main_directions(shifted: Tensor) -> Tensor:
     return plane if MIN_SAVING * plane.shape[1] <= width else plane[:, :0]
 
 
-def _smallest_by_row(value: Tensor, row: Tensor, num_rows: int, k: int) -> tuple[Tensor, Tensor]:
-    """Return the (num_rows, k) smallest values of each row, ascending, and their places in `value`.
+def _products(query: Tensor, bank: Tensor, first: Tensor, column: Tensor) -> Tensor:
+    """Return the (N,) inner products of (Q, D) queries with some rows of the (M, D) bank.
+
+    Args:
+        query: the queries.
+        bank: the bank.
+        first: (Q + 1,) where the rows of each query begin in `column`, and where the last ones end.
+        column: (N,) row numbers in the bank, query by query, ascending.
+    """
+    zeros = query.new_zeros(len(column))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        wanted = torch.sparse_csr_tensor(
+            first, column, zeros, size=(len(query), len(bank)), check_invariants=False
+        )
+    return torch.sparse.sampled_addmm(wanted, query, bank.T).values()
+
+
+def _smallest_by_row(value: Tensor, row: Tensor, first: Tensor, k: int) -> Tensor:
+    """Return the (Q, k) places of the smallest values of each row.
 
     Args:
         value: (N,) values.
         row: (N,) ascending row numbers.
-        num_rows: number of rows.
+        first: (Q + 1,) where each row begins, and where the last one ends.
         k: how many are wanted; every row has at least as many.
     """
-    count = torch.bincount(row, minlength=num_rows)
-    first = count.cumsum(0) - count
-    table = value.new_full((num_rows, int(count.max())), torch.inf)
+    table = value.new_full((len(first) - 1, int(first.diff().max())), torch.inf)
     table[row, torch.arange(len(row)) - first[row]] = value
-    smallest, place = table.topk(k, largest=False)
-    return smallest, first[:, None] + place
+    return first[:-1, None] + table.topk(k, largest=False).indices

@@ -52,10 +52,12 @@ class CFANet(nn.Module):
     def set_centres(self, mean_maps: Sequence[Tensor], num_centres: int, seed: int, append: bool) -> None:
         """Make the descriptors of the mean feature maps, or their k-means, the centres, or add them to these.
 
+        Nothing depends on the order of the centres but the time of their search, which a random one shortens.
+
         Args:
             mean_maps: (1, C_l, h_l, w_l) feature maps.
             num_centres: T; k-means runs where it is below the number of positions.
-            seed: of the k-means, below 2^32.
+            seed: of the order and the k-means, below 2^32.
             append: keep the centres there are.
 
         Raises:
@@ -68,6 +70,8 @@ class CFANet(nn.Module):
             kmeans = KMeans(num_centres, n_init=1, max_iter=KMEANS_ITERATIONS, random_state=seed)
             found = kmeans.fit(centres.cpu().numpy()).cluster_centers_
             centres = torch.from_numpy(found).to(centres)
+        shuffle = torch.randperm(num_centres, generator=torch.Generator().manual_seed(seed))
+        centres = centres[shuffle.to(centres.device)]
         self.centres.replace(torch.cat([self.centres.bank, centres]) if append else centres)
 
     def distance(self, feature_maps: Sequence[Tensor], count: int) -> Tensor:

@@ -41,7 +41,7 @@ def run(config: RunConfig) -> None:
         store = TensorStore(output.cache_dir, int(output.cache_limit_gb * MEBIBYTES))
     method, weights = build_method(config, store)
     dataset_class = registration.load(registration.DATASETS[config.run.dataset])
-    holder = DataHolder(dataset_class, config, method.needs_labels, store, progress)
+    holder = DataHolder(dataset_class, config, method.needs_labels, method.needs_reference, store, progress)
     steps = holder.create()
     folder = RunFolder.create(output.work_dir)
     with folder.log():

@@ -46,7 +46,7 @@ def config_of(model: str, root: Path, work_dir: Path, *words: str) -> RunConfig:
 
 def trained(config: RunConfig) -> tuple[ModelBase, Step]:
     method, _ = build_method(config, store=None)
-    step = DataHolder(Example, config, method.needs_labels).create()[0]
+    step = DataHolder(Example, config, method.needs_labels, method.needs_reference).create()[0]
     method.train_model(step.train_loader, step.plan.task)
     return method, step
 

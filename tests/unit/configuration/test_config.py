@@ -255,7 +255,8 @@ def test_loading_and_going_on_need_their_folders(house: House) -> None:
     ]
     assert built(house, "--load-model", "--load-model-dir", there).output.load_model_dir == house.root
     assert "not built yet" in refused(*house.vanilla, "--resume", "anywhere")[0]
-    assert "cutpaste is not built yet" in refused(*house.vanilla, "-tag", "cutpaste")[0]
+    assert "bank has no use for cutpaste; use normal" in refused(*house.vanilla, "-tag", "cutpaste")[0]
+    assert "test images are never changed" in refused(*house.vanilla, "-vag", "cutpaste")[0]
     assert "no such file" in refused(*house.vanilla, "--split", "nowhere.json")[0]
 
 

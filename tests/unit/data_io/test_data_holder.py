@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
 from configuration.config import RunConfig, load_config
 from configuration.errors import UserError
@@ -103,3 +106,39 @@ def test_a_split_is_repeated_from_its_file(root: Path, tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(UserError, match=r"not the split\.json of a run"):
         DataHolder(MVTec2D, config_of(root, tmp_path, "-z", "--split", str(path))).create()
+
+
+def test_labels_and_masks_reach_only_who_declares_that_it_needs_them(root: Path, tmp_path: Path) -> None:
+    config = config_of(root, tmp_path, "-z", "-nr", "0.3")
+    (plain,) = DataHolder(MVTec2D, config).create()
+    assert plain.train_loader.image_label is None
+    assert plain.train_loader.reference_image is None
+    (step,) = DataHolder(MVTec2D, config, needs_labels=True).create()
+    labels = [sample.image_label for sample in step.plan.train]
+    assert 0 < sum(labels) < len(labels)
+    batches = list(step.train_loader)
+    assert [label for batch in batches for label in known(batch.image_label).tolist()] == labels
+    marked = [bool(mask.any()) for batch in batches for mask in known(batch.ground_truth_mask)]
+    assert marked == [label == 1 for label in labels]
+    assert known(batches[0].ground_truth_mask).shape[1:] == batches[0].image.shape[2:]
+
+
+def test_references_are_normal_training_images_and_nested(root: Path, tmp_path: Path) -> None:
+    def references(number: int) -> Tensor:
+        config = config_of(root, tmp_path, "-z", "-nr", "0.3")
+        config = replace(config, setting=replace(config.setting, ref_num=number))
+        (step,) = DataHolder(MVTec2D, config, needs_reference=True).create()
+        normal = torch.tensor([not sample.image_label for sample in step.plan.train])
+        images = torch.cat([batch.image for batch in step.train_loader])[normal]
+        found = known(step.train_loader.reference_image)
+        assert all((images == image).all(dim=(1, 2, 3)).any() for image in found)
+        return found
+
+    assert torch.equal(references(3), references(5)[:3])
+    with pytest.raises(UserError, match=r"ref_num 99: .*--set ref_num="):
+        references(99)
+
+
+def known(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None
+    return tensor

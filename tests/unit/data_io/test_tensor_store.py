@@ -1,7 +1,5 @@
 import logging
 import os
-import resource
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 
 from data_io.tensor_store import CacheStatistics, TensorStore
+from tests.full_disk import files_cut_at
 
 ROOT = Path(__file__).resolve().parents[3]
 WORKER = """
@@ -208,16 +207,9 @@ def test_a_write_that_is_cut_short_leaves_nothing_and_stops_the_writing(
 ) -> None:
     store = TensorStore(tmp_path, 1)
     store.put("n", "before", np.zeros(10))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # cuts a write as a full disk does
-    try:
-        with caplog.at_level(logging.WARNING):
-            store.put("n", "large", np.zeros(10_000))
-            store.put("n", "small", np.zeros(10))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, ignored)
+    with files_cut_at(4096), caplog.at_level(logging.WARNING):
+        store.put("n", "large", np.zeros(10_000))
+        store.put("n", "small", np.zeros(10))
     assert len(caplog.records) == 1
     assert len(files_in(tmp_path)) == 1
     assert store.get("n", "before") is not None

@@ -45,6 +45,10 @@ def mean_maps(maps: list[Tensor]) -> list[Tensor]:
     return [m.mean(0, keepdim=True) for m in maps]
 
 
+def in_order(rows: Tensor) -> Tensor:
+    return rows[rows[:, 0].argsort()]
+
+
 @pytest.mark.parametrize(("radius", "expected"), [(0.0, 14000 / 3), (5.0, 8900 / 3)])
 def test_the_loss_is_that_worked_by_hand(radius: float, expected: float) -> None:
     squared = torch.tensor([[1.0, 4.0, 9.0, 16.0, 25.0, 36.0]])
@@ -74,7 +78,7 @@ def test_centres_of_the_mean_maps_are_the_mean_descriptors() -> None:
     net, maps = small_net(), random_maps(7)
     net.set_centres(mean_maps(maps), 64, seed=0, append=False)
     expected = plain_descriptor(net, maps).view(7, 64, -1).mean(0)
-    torch.testing.assert_close(net.centres.bank, expected)
+    torch.testing.assert_close(in_order(net.centres.bank), in_order(expected))
 
 
 def test_gathered_distances_have_the_gradients_of_all_distances() -> None:
@@ -227,14 +231,17 @@ def test_an_epoch_after_the_first_runs_no_backbone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["replace", "finetune", "append"])
-def test_the_next_task_does_as_its_key_says(mode: str, tmp_path: Path) -> None:
+def test_the_next_task_does_as_its_key_says(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     method = build(tmp_path, "--set", f"_continual={mode}")
     first = method.net.descriptor.weight.detach().clone()
     method.train_model(Images(), task(0))
     trained = method.net.descriptor.weight.detach().clone()
     centres = method.net.centres.bank
-    method.begin_task(Images(seed=1), task(1))
+    assert method.num_epochs(task(1)) == (0 if mode == "append" else 3)
+    monkeypatch.setattr(method, "num_epochs", lambda _task: 0)
+    method.train_model(Images(seed=1), task(1))
     expected = first if mode == "replace" else trained
     assert torch.equal(method.net.descriptor.weight, expected)
     assert len(method.net.centres.bank) == (2 if mode == "append" else 1) * len(centres)
-    assert method.num_epochs(task(1)) == (0 if mode == "append" else 3)

@@ -1,8 +1,6 @@
 import csv
 import fcntl
 import json
-import resource
-import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from configuration.errors import UserError
+from tests.full_disk import files_cut_at
 from tools.record_helper import (
     COLUMNS,
     ResultRow,
@@ -91,17 +90,6 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         rows = list(csv.DictReader(file))
     assert all(None not in row and None not in row.values() for row in rows), "a row is not whole"
     return rows
-
-
-@pytest.fixture
-def file_size_limit() -> Iterator[int]:
-    """Let no file grow over 8 KiB: a write is then cut in the middle, as by a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
-    yield 8192
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, ignored)
 
 
 @pytest.fixture
@@ -250,11 +238,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         check_writable(tmp_path / "file/work")
 
 
-def test_a_write_that_is_cut_short_is_undone(tmp_path: Path, file_size_limit: int) -> None:
-    with pytest.raises(UserError, match=r"results\.csv: cannot be written"):
+def test_a_write_that_is_cut_short_is_undone(tmp_path: Path) -> None:
+    with files_cut_at(8192), pytest.raises(UserError, match=r"results\.csv: cannot be written"):
         append_often(tmp_path)
     path = tmp_path / "results.csv"
-    assert file_size_limit - 1000 < path.stat().st_size < file_size_limit
+    assert 7192 < path.stat().st_size < 8192
     rows_of(path)
     assert path.read_bytes().endswith(b"\n")
 
