@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configuration.config import load_config
-from data_io.records import Task, TrainBatch
+from data_io.records import Task
 from loss_function.coupled_hypersphere import coupled_hypersphere_loss
 from models.cfa.centre_search import CentreSearch
 from models.cfa.leaky_backbone import LeakyBackbone
@@ -17,6 +16,7 @@ from models.cfa.net_cfa import CFANet, coordinates, soft_distance
 from models.common.backbone import Backbone
 from models.common.nearest import NearestNeighbours
 from paradigms.method_factory import build_method
+from tests.loaders import MadeLoader, random_images
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -184,29 +184,14 @@ def test_official_features_are_refused_of_other_nets() -> None:
         LeakyBackbone("net_tiny", ("layer1",))
 
 
-class Images:
-    """Six images of 64 pixels as a loader with batches of four."""
-
-    num_images = 6
-
-    def __init__(self, seed: int = 0) -> None:
-        self.image = torch.rand(6, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
-
-    def __len__(self) -> int:
-        return 2
-
-    def __iter__(self) -> Iterator[TrainBatch]:
-        return self.in_order(torch.arange(6))
-
-    def in_order(self, rows: Tensor) -> Iterator[TrainBatch]:
-        for part in rows.split(4):
-            yield TrainBatch(image=self.image[part], image_key=part)
-
-
 def build(tmp_path: Path, *words: str) -> Any:
     common = ["-c", "-m", "cfa", "-n", "net_tiny", "-d", "_example", "-w", "none", "-g", "cpu", "-ne", "3"]
     config = load_config([*common, "-wd", str(tmp_path), "-tid", "0", "1", *words])
     return build_method(config, store=None)[0]
+
+
+def images(seed: int = 0) -> MadeLoader:
+    return MadeLoader(random_images(6, seed=seed), batch_size=4)
 
 
 def task(step: int) -> Task:
@@ -214,7 +199,7 @@ def task(step: int) -> Task:
 
 
 def test_training_lowers_the_loss_and_leaves_the_backbone(tmp_path: Path) -> None:
-    method, loader = build(tmp_path, "-ne", "40"), Images()
+    method, loader = build(tmp_path, "-ne", "40"), images()
     before = {key: value.clone() for key, value in method.backbone.state_dict().items()}
     method.begin_task(loader, task(0))
     first = method.loss(next(iter(loader))).item()
@@ -226,8 +211,8 @@ def test_training_lowers_the_loss_and_leaves_the_backbone(tmp_path: Path) -> Non
 
 def test_an_epoch_after_the_first_runs_no_backbone(tmp_path: Path) -> None:
     method = build(tmp_path)
-    method.train_model(Images(), task(0))
-    assert method.feature_reader.num_extracted == Images.num_images
+    method.train_model(images(), task(0))
+    assert method.feature_reader.num_extracted == 6
 
 
 @pytest.mark.parametrize("mode", ["replace", "finetune", "append"])
@@ -236,12 +221,12 @@ def test_the_next_task_does_as_its_key_says(
 ) -> None:
     method = build(tmp_path, "--set", f"_continual={mode}")
     first = method.net.descriptor.weight.detach().clone()
-    method.train_model(Images(), task(0))
+    method.train_model(images(), task(0))
     trained = method.net.descriptor.weight.detach().clone()
     centres = method.net.centres.bank
     assert method.num_epochs(task(1)) == (0 if mode == "append" else 3)
     monkeypatch.setattr(method, "num_epochs", lambda _task: 0)
-    method.train_model(Images(seed=1), task(1))
+    method.train_model(images(seed=1), task(1))
     expected = first if mode == "replace" else trained
     assert torch.equal(method.net.descriptor.weight, expected)
     assert len(method.net.centres.bank) == (2 if mode == "append" else 1) * len(centres)

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from configuration.config import load_config
-from data_io.records import ScoringBatch, Task, TrainBatch
+from data_io.records import ScoringBatch, Task
 from loss_function.margin import margin_loss
 from models.simplenet.net_simplenet import SimpleNetHeads, draw_noise
 from paradigms.method_factory import build_method
+from tests.loaders import MadeLoader, random_images
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -86,31 +86,16 @@ def test_heads_learn_to_tell_equal_features_from_noisy_ones() -> None:
     assert shares[-1] > 0.95
 
 
-class Images:
-    """Five images of 64 pixels as a loader with batches of two."""
-
-    num_images = 5
-
-    def __init__(self) -> None:
-        self.image = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-
-    def __len__(self) -> int:
-        return 3
-
-    def __iter__(self) -> Iterator[TrainBatch]:
-        return self.in_order(torch.arange(5))
-
-    def in_order(self, rows: Tensor) -> Iterator[TrainBatch]:
-        for part in rows.split(2):
-            yield TrainBatch(image=self.image[part], image_key=part)
-
-
 def build(tmp_path: Path, *words: str) -> Any:
     common = ["-c", "-m", "simplenet", "-n", "net_tiny", "-d", "_example", "-w", "none", "-g", "cpu"]
     small = ["_target_embed_dimension=48", "_pretrain_embed_dimension=48", "_dsc_hidden=32"]
     keys = [word for key in small for word in ("--set", key)]
     config = load_config([*common, "-wd", str(tmp_path), "-tid", "0", "1", *keys, *words])
     return build_method(config, store=None)[0]
+
+
+def images() -> MadeLoader:
+    return MadeLoader(random_images(5), batch_size=2)
 
 
 def task(step: int) -> Task:
@@ -124,9 +109,9 @@ def test_passes_are_epochs_times_gan_epochs_and_later_ones_run_no_backbone(tmp_p
     optimizers = method.optimizers()
     optimizers[1].register_step_post_hook(lambda *_: steps.append(1))
     method.optimizers = lambda: optimizers
-    method.train_model(Images(), task(0))
+    method.train_model(images(), task(0))
     assert len(steps) == 2 * 3 * 3
-    assert method.feature_reader.num_extracted == Images.num_images
+    assert method.feature_reader.num_extracted == 5
     assert all(torch.equal(value, before[key]) for key, value in method.backbone.state_dict().items())
     assert all(parameter.grad is None for parameter in method.backbone.parameters())
 
@@ -137,7 +122,7 @@ def test_cached_features_train_the_same_weights(tmp_path: Path) -> None:
         method = build(tmp_path, "-ne", "1", "--set", "_gan_epochs=2")
         if not is_cached:
             method.feature_reader = None
-        method.train_model(Images(), task(0))
+        method.train_model(images(), task(0))
         states.append(method.state_dict())
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
@@ -145,7 +130,7 @@ def test_cached_features_train_the_same_weights(tmp_path: Path) -> None:
 def test_the_image_score_is_the_worst_patch_before_smoothing(tmp_path: Path) -> None:
     method = build(tmp_path)
     method.net.eval()
-    batch = ScoringBatch(Images().image, torch.arange(5))
+    batch = ScoringBatch(images().image, torch.arange(5))
     with torch.no_grad():
         found = method.predict_batch(batch)
         maps = method.backbone.extract(batch.image)
@@ -160,10 +145,10 @@ def test_the_next_task_starts_where_its_key_says(
 ) -> None:
     method = build(tmp_path, "-ne", "1", "--set", f"_continual={mode}")
     first = {key: value.clone() for key, value in method.state_dict().items()}
-    method.train_model(Images(), task(0))
+    method.train_model(images(), task(0))
     trained = {key: value.clone() for key, value in method.state_dict().items()}
     monkeypatch.setattr(method, "num_epochs", lambda _task: 0)
-    method.train_model(Images(), task(1))
+    method.train_model(images(), task(1))
     expected = trained if mode == "finetune" else first
     assert all(torch.equal(value, expected[key]) for key, value in method.state_dict().items())
     assert not torch.equal(first["adaptor.weight"], trained["adaptor.weight"])

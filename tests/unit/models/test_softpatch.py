@@ -1,7 +1,5 @@
 """SoftPatch: weights by hand and by scikit-learn, what is barred, and PatchCore where nothing is noise."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from sklearn.neighbors import LocalOutlierFactor
@@ -10,7 +8,7 @@ from torch import Tensor
 from arch.memory_bank import MemoryBankMethod
 from configuration.config import load_config
 from configuration.errors import UserError
-from data_io.records import ScoringBatch, Task, TrainBatch
+from data_io.records import ScoringBatch, Task
 from models.softpatch import outlier_weight as module
 from models.softpatch.net_softpatch import SoftPatchNet
 from models.softpatch.outlier_weight import (
@@ -20,6 +18,7 @@ from models.softpatch.outlier_weight import (
     outlier_weight,
 )
 from paradigms.method_factory import build_method
+from tests.loaders import MadeLoader
 
 SIDE = 64  # pixels
 GRID = SIDE // 8  # cells of layer2
@@ -148,23 +147,6 @@ def test_weights_are_appended_replaced_and_restored_with_their_rows() -> None:
     assert built.weight.tolist() == [2]
 
 
-class Pictures:
-    """Images as a loader that serves them in two batches."""
-
-    def __init__(self, image: Tensor) -> None:
-        self.image, self.num_images = image, len(image)
-
-    def __iter__(self) -> Iterator[TrainBatch]:
-        return self.in_order(torch.arange(self.num_images))
-
-    def __len__(self) -> int:
-        return 2
-
-    def in_order(self, rows: Tensor) -> Iterator[TrainBatch]:
-        for part in rows.chunk(2):
-            yield TrainBatch(self.image[part], part)
-
-
 def trained(image: Tensor, model: str, *changes: str, setting: str = "-v -tid 1") -> MemoryBankMethod:
     """A method with a random net_tiny that has learned these images."""
     words = f"{setting} -m {model} -n net_tiny -d _example -w none -g cpu --debug".split()
@@ -172,7 +154,10 @@ def trained(image: Tensor, model: str, *changes: str, setting: str = "-v -tid 1"
     built, _ = build_method(config, store=None)
     built.feature_reader = None
     assert isinstance(built, MemoryBankMethod)
-    built.train_model(Pictures(image), Task(1, "task", config.run.setting.value, 0, seed=0))
+    built.train_model(
+        MadeLoader(image, batch_size=-(-len(image) // 2)),
+        Task(1, "task", config.run.setting.value, 0, seed=0),
+    )
     return built
 
 
