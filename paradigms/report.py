@@ -38,6 +38,7 @@ NOT_HASHED = (
     "num_workers",
     "data_memory_mb",
     "feature_memory_mb",
+    "memory_limit_mb",
 )  # change no result
 
 
