@@ -90,6 +90,9 @@ class ModelBase(ABC):
         self.config = config
         self.device = torch.device(config.run.device)
 
+    def weights_loaded(self) -> None:
+        """Take what is needed of the pretrained backbone; called once, before it is frozen."""
+
     @abstractmethod
     def train_model(self, train_loader: BatchLoader, task: Task) -> None:
         """Learn one task; called again for the next step of a continual or transfer run."""

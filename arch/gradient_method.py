@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -59,6 +59,17 @@ class GradientMethod(ModelBase):
     def end_task(self, train_loader: BatchLoader, task: Task) -> None:
         """Finish a task after its last epoch, for instance by a density of the features."""
 
+    def is_done(self) -> bool:
+        """Return whether training may end before its last epoch; asked after every epoch."""
+        return False
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """Return what a training that is interrupted needs besides the net and the optimisers to go on."""
+        return {}
+
+    def load_extra_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `extra_state` returned, after `begin_task`."""
+
     def num_epochs(self, task: Task) -> int:
         """Return the passes over the training images; a transfer's second step may have its own number."""
         setting, train = self.config.setting, self.config.train
@@ -98,6 +109,8 @@ class GradientMethod(ModelBase):
                     scheduler.step()
                 self.end_epoch(train_loader, task, epoch)
                 logger.debug("task %s, epoch %d: loss %.6g", task.name, epoch + 1, loss)
+                if self.is_done():
+                    break
         self.end_task(train_loader, task)
 
     def _start_anew(self, task: Task) -> None:

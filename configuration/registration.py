@@ -27,6 +27,7 @@ MODELS: dict[str, Row] = {
     "simplenet": ("arch.simplenet", "SimpleNet"),
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
+    "stpm": ("arch.stpm", "STPM"),
 }
 
 DATASETS: dict[str, Row] = {

@@ -41,6 +41,7 @@ def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBas
         )
     weights = load_pretrained(method, config)
     method.backbone.to(method.device)
+    method.weights_loaded()
     if method.has_frozen_backbone:
         method.backbone.freeze()
         method.feature_reader = FeatureCache(
