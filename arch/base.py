@@ -90,9 +90,6 @@ class ModelBase(ABC):
         self.config = config
         self.device = torch.device(config.run.device)
 
-    def weights_loaded(self) -> None:
-        """Take what is needed of the pretrained backbone; called once, before it is frozen."""
-
     @abstractmethod
     def train_model(self, train_loader: BatchLoader, task: Task) -> None:
         """Learn one task; called again for the next step of a continual or transfer run."""
@@ -105,6 +102,11 @@ class ModelBase(ABC):
     def unsupported(cls, config: RunConfig) -> str | None:
         """Return why this configuration cannot be run, where that depends on keys; None if it can."""
         return None
+
+    def freeze_backbone(self) -> None:
+        """Fix the backbone if it is a frozen one; its weights are in place now, but not for good."""
+        if self.backbone is not None and self.has_frozen_backbone:
+            self.backbone.freeze()
 
     def features(self, batch: ScoringBatch) -> dict[str, Tensor]:
         """Return the feature maps (B, C, h, w) by layer, frozen ones from the cache if it has them."""

@@ -44,11 +44,13 @@ class HeldOutMethod(GradientMethod):
 
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
-        self._forget_best()
+        self._best_error = math.inf
+        self._epochs_since_best = 0
+        self._best_state: dict[str, Tensor] = {}
 
     @abstractmethod
     def held_out_error(self, batch: TrainBatch) -> Tensor:
-        """Return the sum over these images of what the best epoch has the least of; the net is in eval mode."""
+        """Return the sum over these images of what is to be small; the net is in evaluation mode."""
 
     def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
         """Forget the best epoch of the task before."""
@@ -105,7 +107,7 @@ class HeldOutMethod(GradientMethod):
     def _forget_best(self) -> None:
         self._best_error = math.inf
         self._epochs_since_best = 0
-        self._best_state: dict[str, Tensor] = {}
+        self._best_state = {}
 
     def _split(self, train_loader: BatchLoader, task: Task) -> tuple[Tensor, Tensor]:
         """Return the rows that are held out and those that are trained on: a draw of the task's own."""

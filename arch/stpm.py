@@ -16,7 +16,7 @@ from arch.base import LAYER_NETS, Prediction
 from arch.held_out import HeldOutMethod
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
-from loss_function.feature_matching import direction_distance, matching_loss
+from loss_function.feature_matching import MatchingLoss, matching_loss
 from models.common.backbone import Backbone
 from models.stpm.net_stpm import STPMNet, product_map, resized
 
@@ -34,7 +34,7 @@ class STPM(HeldOutMethod):
 
         layers: tuple[str, ...]
         student_init: Literal["random", "pretrained"]
-        loss: Literal["official", "paper", "open_iad"]
+        loss: MatchingLoss
         lr: float
         momentum: float
         weight_decay: float
@@ -61,10 +61,11 @@ class STPM(HeldOutMethod):
         self.backbone = Backbone(config.run.backbone, params.layers)
         self.net = STPMNet(config.run.backbone, params.layers).to(self.device)
 
-    def weights_loaded(self) -> None:
-        """Start the student from the teacher, where the key says so."""
+    def freeze_backbone(self) -> None:
+        """Start the student from the teacher where the key says so, before the teacher's norms are folded."""
         if self.params.student_init == "pretrained":
-            self.net.copy_teacher(self.backbone)
+            self.net.student.load_state_dict(self.backbone.state_dict())
+        super().freeze_backbone()
 
     def optimizers(self) -> Sequence[Optimizer]:
         """Return stochastic gradient descent for the student."""
@@ -80,8 +81,7 @@ class STPM(HeldOutMethod):
 
     def loss(self, batch: TrainBatch) -> Tensor:
         """Return the distance between the student's and the teacher's features."""
-        weight = {"official": 1.0, "paper": 0.5, "open_iad": len(batch.image) / 2}[self.params.loss]
-        return weight * matching_loss(self._distances(batch))
+        return matching_loss(self._distances(batch), self.params.loss)
 
     def held_out_error(self, batch: TrainBatch) -> Tensor:
         """Return the sum of the images' mean products."""
@@ -97,9 +97,9 @@ class STPM(HeldOutMethod):
         return product_map(self._distances(batch), _size(batch) if side == "input" else (side, side))
 
     def _distances(self, batch: ScoringBatch) -> list[Tensor]:
-        """Return the (B, h, w) distances of all levels."""
-        teacher, student = self.features(batch), self.net(batch.image)
-        return [direction_distance(teacher[layer], student[layer]) for layer in self.params.layers]
+        """Return the (B, h, w) distances of all layers."""
+        teacher = self.features(batch)
+        return list(self.net(batch.image, [teacher[layer] for layer in self.params.layers]))
 
 
 def _size(batch: ScoringBatch) -> tuple[int, int]:

@@ -1,23 +1,23 @@
-"""Feature matching: how far a student's features point away from its teacher's.
+"""STPM's loss: how far the student's features point away from the teacher's.
 
 Source: Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", BMVC 2021, section 3.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
+import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+MatchingLoss = Literal["official", "paper", "open_iad"]
 
 
-def direction_distance(teacher: Tensor, student: Tensor) -> Tensor:
-    """Map two feature maps (B, C, h, w) to the (B, h, w) squared distances of their directions, 0 to 4.
+def matching_loss(distances: Sequence[Tensor], kind: MatchingLoss) -> Tensor:
+    """Return the sum over layers of the mean distance, times a factor that the step of descent depends on.
 
-    They are float32 whatever the maps are: half precision has too few digits for small distances.
+    Args:
+        distances: (B, h_l, w_l) squared distances of directions of each layer.
+        kind: official: factor 1, as in the authors' code. paper: 1/2. open_iad: B/2, a sum over the batch.
     """
-    difference = F.normalize(teacher.float(), dim=1) - F.normalize(student.float(), dim=1)
-    return difference.square().sum(1)
-
-
-def matching_loss(distances: Sequence[Tensor]) -> Tensor:
-    """Return the sum over levels of the mean distance; each level has distances (B, h, w)."""
-    return sum((distance.mean() for distance in distances), start=distances[0].new_zeros(()))
+    factor = {"official": 1.0, "paper": 0.5, "open_iad": len(distances[0]) / 2}[kind]
+    return factor * torch.stack([distance.mean() for distance in distances]).sum()

@@ -1,6 +1,6 @@
 """STPM net: a student that imitates the feature maps of a teacher, and the map of where it fails."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +8,9 @@ from torch.nn import functional as F
 
 from models.common.backbone import Backbone
 
-Size = tuple[int, int]
-
 
 class STPMNet(nn.Module):
-    """The student: the teacher's architecture with weights of its own, channels last for speed.
+    """The student: the teacher's architecture with weights of its own.
 
     Args:
         name: of the backbone.
@@ -23,24 +21,37 @@ class STPMNet(nn.Module):
         super().__init__()
         self.student = Backbone(name, layers).to(memory_format=torch.channels_last)
 
-    def copy_teacher(self, teacher: Backbone) -> None:
-        """Start from the weights of a teacher that is not frozen yet."""
-        self.student.load_state_dict(teacher.state_dict())
+    def forward(self, image: Tensor, teacher_maps: Sequence[Tensor]) -> list[Tensor]:
+        """Return how far the student's features point away from the teacher's.
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Map a (B, 3, H, W) image in [0, 1] to the student's feature maps (B, C, h, w) by layer."""
-        features: Mapping[str, Tensor] = self.student(image)
-        return dict(features)
+        Args:
+            image: (B, 3, H, W) in [0, 1].
+            teacher_maps: (B, C_l, h_l, w_l) of each layer.
+
+        Returns:
+            (B, h_l, w_l) squared distances of each layer, from 0 to 4.
+        """
+        student_maps = self.student(image).values()
+        return [direction_distance(*maps) for maps in zip(teacher_maps, student_maps, strict=True)]
 
 
-def product_map(distances: Sequence[Tensor], size: Size) -> Tensor:
-    """Return the (B, H, W) product of the distances (B, h, w) of all levels, each resized to (H, W)."""
+def direction_distance(first: Tensor, second: Tensor) -> Tensor:
+    """Map two feature maps (B, C, h, w) to the (B, h, w) squared distances of their directions, from 0 to 4.
+
+    They are float32 whatever the maps are: half precision has too few digits for small ones.
+    """
+    difference = F.normalize(first.float(), dim=1) - F.normalize(second.float(), dim=1)
+    return difference.square().sum(1)
+
+
+def product_map(distances: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Return the (B, H, W) product of the distances (B, h_l, w_l) of all layers, each resized to (H, W)."""
     product = resized(distances[0], size)
     for distance in distances[1:]:
         product = product * resized(distance, size)
     return product
 
 
-def resized(maps: Tensor, size: Size) -> Tensor:
+def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize maps (B, h, w) to (B, H, W), bilinearly."""
     return F.interpolate(maps[:, None], size=size, mode="bilinear")[:, 0]
