@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,16 @@ def test_held_out_images_are_never_trained_on(tmp_path: Path, monkeypatch: pytes
     method = build(tmp_path, "-ne", "2")
     trained: set[int] = set()
     held_out: set[int] = set()
-    loss, held_out_error = method.loss, method.held_out_error
-    monkeypatch.setattr(method, "loss", lambda b: (trained.update(b.image_key.tolist()), loss(b))[1])
-    monkeypatch.setattr(
-        method, "held_out_error", lambda b: (held_out.update(b.image_key.tolist()), held_out_error(b))[1]
-    )
+
+    def noting(function: Callable[[TrainBatch], Tensor], keys: set[int]) -> Callable[[TrainBatch], Tensor]:
+        def note(batch: TrainBatch) -> Tensor:
+            keys.update(batch.image_key.tolist())
+            return function(batch)
+
+        return note
+
+    monkeypatch.setattr(method, "loss", noting(method.loss, trained))
+    monkeypatch.setattr(method, "held_out_error", noting(method.held_out_error, held_out))
     method.train_model(images(), task())
     assert len(held_out) == 2
     assert len(trained) == 8

@@ -251,7 +251,7 @@ def test_four_images_are_learned_and_what_is_pasted_on_one_is_found(tmp_path: Pa
     optimizer = method.optimizers()[0]
     losses = []
     method.net.train()
-    for _ in range(60):
+    for _ in range(25):
         loss = method.loss(batch)
         losses.append(loss.item())
         optimizer.zero_grad()
@@ -279,7 +279,6 @@ def test_patience_is_the_keys(tmp_path: Path) -> None:
         ("_patience=0", "_patience must be at least 1 or null"),
         ("_sigma=-1", "_sigma must not be negative"),
         ("data_crop_size=24", "data_crop_size must be a multiple of 16, not 24"),
-        ("_layers=[layer1, pooled]", "favae needs feature maps"),
     ],
 )
 def test_what_cannot_be_is_refused(key: str, message: str, tmp_path: Path) -> None:
@@ -289,6 +288,6 @@ def test_what_cannot_be_is_refused(key: str, message: str, tmp_path: Path) -> No
 
 def test_defects_are_found_where_they_are(run_program: RunProgram) -> None:
     size = ["--set", "data_size=32", "--set", "data_crop_size=32", "--set", "train_batch_size=8"]
-    words = ["-n", "net_tiny", "-w", "imagenet", "-d", "_example", "-tid", "1", "-ne", "8"]
+    words = ["-n", "net_tiny", "-w", "imagenet", "-d", "_example", "-tid", "1", "-ne", "4"]
     row = run_program("-v", "-m", "favae", *words, *size)[0]
     assert float(row["pixel_auroc"]) > 0.6
