@@ -33,7 +33,7 @@ class STPM(HeldOutMethod):
         """The keys of 1_model_base/stpm.yaml that begin with an underscore."""
 
         layers: tuple[str, ...]
-        student_init: Literal["random", "pretrained"]
+        student_init: Literal["random", "zero_residual", "pretrained"]
         loss: MatchingLoss
         lr: float
         momentum: float
@@ -60,6 +60,8 @@ class STPM(HeldOutMethod):
         self.params = params
         self.backbone = Backbone(config.run.backbone, params.layers)
         self.net = STPMNet(config.run.backbone, params.layers).to(self.device)
+        if params.student_init == "zero_residual":
+            self.net.silence_residuals()
 
     def freeze_backbone(self) -> None:
         """Start the student from the teacher where the key says so, before the teacher's norms are folded."""

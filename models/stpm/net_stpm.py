@@ -9,6 +9,10 @@ from torch.nn import functional as F
 from models.common.backbone import Backbone
 
 
+# class of a residual block -> the norm that ends its branch, in torchvision, timm and net_tiny
+LAST_NORMS = {"BasicBlock": "bn2", "Bottleneck": "bn3", "SeparableBlock": "norm2"}
+
+
 class STPMNet(nn.Module):
     """The student: the teacher's architecture with weights of its own.
 
@@ -20,6 +24,12 @@ class STPMNet(nn.Module):
     def __init__(self, name: str, layers: Sequence[str]) -> None:
         super().__init__()
         self.student = Backbone(name, layers).to(memory_format=torch.channels_last)
+
+    def silence_residuals(self) -> None:
+        """Let every residual block start as the identity, by a last norm whose weights are 0."""
+        for block in self.student.modules():
+            if type(block).__name__ in LAST_NORMS:
+                nn.init.zeros_(getattr(block, LAST_NORMS[type(block).__name__]).weight)
 
     def forward(self, image: Tensor, teacher_maps: Sequence[Tensor]) -> list[Tensor]:
         """Return how far the student's features point away from the teacher's.

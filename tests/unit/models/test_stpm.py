@@ -9,7 +9,7 @@ from configuration.config import load_config
 from configuration.errors import UserError
 from data_io.records import ScoringBatch, Task
 from loss_function.feature_matching import MatchingLoss, matching_loss
-from models.stpm.net_stpm import direction_distance, product_map, resized
+from models.stpm.net_stpm import LAST_NORMS, STPMNet, direction_distance, product_map, resized
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
 from tests.loaders import MadeLoader, random_images
@@ -133,6 +133,16 @@ def test_the_student_starts_by_chance_or_as_the_teacher(tmp_path: Path) -> None:
             scores[init] = method.predict_batch(batch).image_score
     assert (scores["random"] > 0.1).all()
     assert (scores["pretrained"] < 1e-10).all(), "equal but for the rounding of folded norms"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "wide_resnet50", "net_tiny", "timm/resnet10t"])
+def test_residual_blocks_can_start_as_the_identity(name: str) -> None:
+    net = STPMNet(name, ("layer1",)).eval()
+    net.silence_residuals()
+    block = [module for module in net.student.modules() if type(module).__name__ in LAST_NORMS][-1]
+    width = net.student.channels["layer1"]
+    feature = random(1, width, 8, 8).relu()
+    torch.testing.assert_close(block(feature), feature)
 
 
 def test_training_changes_the_student_only_and_the_teacher_runs_once_per_image(tmp_path: Path) -> None:
