@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from models.common.backbone import Backbone
 
-
 # class of a residual block -> the norm that ends its branch, in torchvision, timm and net_tiny
 LAST_NORMS = {"BasicBlock": "bn2", "Bottleneck": "bn3", "SeparableBlock": "norm2"}
 
