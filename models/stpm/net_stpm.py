@@ -49,8 +49,12 @@ def direction_distance(first: Tensor, second: Tensor) -> Tensor:
 
     They are float32 whatever the maps are: half precision has too few digits for small ones.
     """
-    difference = F.normalize(first.float(), dim=1) - F.normalize(second.float(), dim=1)
-    return difference.square().sum(1)
+    return (_direction(first) - _direction(second)).square().sum(1)
+
+
+def _direction(maps: Tensor) -> Tensor:
+    """Scale the features at each position to length 1; sums over channels are fastest if these come last."""
+    return F.normalize(maps.float().contiguous(memory_format=torch.channels_last), dim=1)
 
 
 def product_map(distances: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
