@@ -107,6 +107,11 @@ class ModelBase(ABC):
         """Return why this configuration cannot be run, where that depends on keys; None if it can."""
         return None
 
+    def freeze_backbone(self) -> None:
+        """Fix the backbone if it is a frozen one; its weights are in place now, but not for good."""
+        if self.backbone is not None and self.has_frozen_backbone:
+            self.backbone.freeze()
+
     def features(self, batch: ScoringBatch) -> dict[str, Tensor]:
         """Return the feature maps (B, C, h, w) by layer, frozen ones from the cache if it has them."""
         if self.feature_reader is not None:

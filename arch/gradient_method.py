@@ -73,6 +73,10 @@ class GradientMethod(ModelBase):
         key = "transfer" if task.setting == "transfer" else "continual"
         return str(getattr(self.config.params, key, "finetune"))
 
+    def is_done(self) -> bool:
+        """Return whether training may end before its last epoch; asked after every epoch."""
+        return False
+
     def extra_state(self) -> dict[str, Tensor]:
         """Return what training keeps outside the net, such as the best state so far."""
         return {}

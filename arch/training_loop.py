@@ -73,6 +73,8 @@ class TrainingLoop:
                     scheduler.step()
                 self.method.end_epoch(self.train_loader, self.task, epoch)
                 logger.debug("task %s, epoch %d: loss %.6g", self.task.name, epoch + 1, loss)
+                if self.method.is_done():
+                    break
                 if epoch + 1 < self.num_epochs and (epoch + 1) % every == 0:
                     self.method.keep(self._state(epoch + 1))
 

@@ -27,6 +27,8 @@ MODELS: dict[str, Row] = {
     "simplenet": ("arch.simplenet", "SimpleNet"),
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
+    "stpm": ("arch.stpm", "STPM"),
+    "favae": ("arch.favae", "FAVAE"),
 }
 
 DATASETS: dict[str, Row] = {
@@ -51,10 +53,12 @@ TIMM = "timm/"  # -n timm/<name> and -bb timm/<name> are backbones as well
 NETS: dict[str, tuple[str, str]] = {
     "resnet18": (BACKBONE, "ResNet-18, ImageNet weights of torchvision"),
     "wide_resnet50": (BACKBONE, "Wide ResNet-50-2, ImageNet weights of torchvision"),
+    "vgg16": (BACKBONE, "VGG-16 without batch norm, ImageNet weights of torchvision"),
     "vit_b_16": (BACKBONE, "ViT-B/16, ImageNet weights of torchvision"),
     "net_tiny": (BACKBONE, "small convolutional net whose weights ship in checkpoints/"),
     "net_example": (OWN, "the net of _example"),
     "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
+    "net_favae": (OWN, "the net of favae; -bb chooses its backbone"),
 }
 
 SETTINGS: dict[str, str] = {

@@ -41,8 +41,8 @@ def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBas
         )
     weights = load_pretrained(method, config)
     method.backbone.to(method.device)
+    method.freeze_backbone()
     if method.has_frozen_backbone:
-        method.backbone.freeze()
         method.feature_reader = FeatureCache(
             method.backbone, store, config.data.feature_memory_mb, method.device, config.run.amp
         )
