@@ -101,11 +101,11 @@ class GradientMethod(ModelBase):
         self.end_task(train_loader, task)
 
     def _start_anew(self, task: Task) -> None:
-        """Keep the first weights where a later task may want them; take them back where it does."""
+        """Keep the first weights for the next tasks, which take them back where they start anew."""
+        if task.step > 0 and self.mode(task) == "replace":
+            self.net.load_state_dict(self._first_state)
         if task.step == 0 and task.setting in ("continual", "transfer"):
             self._first_state = {key: value.clone() for key, value in self.net.state_dict().items()}
-        elif self.mode(task) == "replace":
-            self.net.load_state_dict(self._first_state)
 
     def _step(self, batch: TrainBatch, optimizers: Sequence[Optimizer], epoch: int) -> float:
         loss = self.loss(batch)

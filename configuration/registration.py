@@ -26,6 +26,7 @@ MODELS: dict[str, Row] = {
     "cfa": ("arch.cfa", "CFA"),
     "simplenet": ("arch.simplenet", "SimpleNet"),
     "fastflow": ("arch.fastflow", "FastFlow"),
+    "csflow": ("arch.csflow", "CSFlow"),
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
 }
@@ -52,10 +53,12 @@ TIMM = "timm/"  # -n timm/<name> and -bb timm/<name> are backbones as well
 NETS: dict[str, tuple[str, str]] = {
     "resnet18": (BACKBONE, "ResNet-18, ImageNet weights of torchvision"),
     "wide_resnet50": (BACKBONE, "Wide ResNet-50-2, ImageNet weights of torchvision"),
+    "efficientnet_b5": (BACKBONE, "EfficientNet-B5, ImageNet weights of torchvision"),
     "vit_b_16": (BACKBONE, "ViT-B/16, ImageNet weights of torchvision"),
     "net_tiny": (BACKBONE, "small convolutional net whose weights ship in checkpoints/"),
     "net_example": (OWN, "the net of _example"),
     "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
+    "net_csflow": (OWN, "the net of csflow; -bb chooses its backbone"),
     "net_fastflow": (OWN, "the net of fastflow; -bb chooses its backbone"),
 }
 

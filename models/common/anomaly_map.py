@@ -33,7 +33,8 @@ class AnomalyMapper(nn.Module):
 
     def forward(self, patch_score: Tensor) -> Tensor:
         """Map (B, h, w) patch scores to (B, H, W) anomaly maps."""
-        return self.vertical @ (patch_score @ self.horizontal)
+        with torch.autocast(patch_score.device.type, enabled=False):  # scores would become equal by rounding
+            return self.vertical @ (patch_score.float() @ self.horizontal)
 
 
 def mean_anomaly_map(level_scores: Sequence[Tensor], size: tuple[int, int], sigma: float = 4.0) -> Tensor:
