@@ -131,7 +131,7 @@ class _ScaleChannels(torch.autograd.Function):
     def forward(ctx: Any, feature_map: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         """Overwrite the (B, C, H, W) map by the scaled one."""
         ctx.mark_dirty(feature_map)
-        feature_map.mul_(scale[:, None, None]).add_(offset[:, None, None])
+        torch.addcmul(offset[:, None, None], feature_map, scale[:, None, None], out=feature_map)
         ctx.save_for_backward(feature_map, scale, offset)
         return feature_map
 

@@ -74,8 +74,8 @@ class UpsamplingConv(nn.Conv2d):
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map (B, C_in, h, w) to (B, C_out, 2h, 2w)."""
         size = self.kernel_size[0]
-        weight = self.weight.permute(2, 3, 0, 1).reshape(size * size * self.out_channels, self.in_channels)
-        products = F.linear(feature_map.permute(0, 2, 3, 1), weight).unflatten(3, (size, size, -1))
+        weight = self.weight.permute(2, 3, 0, 1).reshape(-1, self.in_channels, 1, 1)
+        products = F.conv2d(feature_map, weight).permute(0, 2, 3, 1).unflatten(3, (size, size, -1))
         rows = torch.einsum("bhwyxc,yHh->bHwxc", products, self.taps)
         large = torch.einsum("bHwxc,xWw->bHWc", rows, self.taps)
         return (large + self.bias).permute(0, 3, 1, 2)

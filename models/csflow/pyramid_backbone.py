@@ -36,13 +36,19 @@ class PyramidBackbone(Backbone):
         self.layer = layer
         self.num_scales = num_scales
         super().__init__(name, (layer,))
-        if self.input_size is not None:
-            raise ValueError(f"{name} takes images of {self.input_size[0]} pixels only, not of several sizes")
         self.layers = scale_names(num_scales)
         self.width, self.stride = self.channels[self.layers[0]], self.strides[self.layers[0]]
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Map a (B, 3, H, W) image in [0, 1] to maps (B, C, h, w), those of the next scale half as large."""
+        """Map a (B, 3, H, W) image in [0, 1] to maps (B, C, h, w), those of the next scale half as large.
+
+        Raises:
+            ValueError: the net takes images of one size only.
+        """
+        if self.input_size is not None:
+            raise ValueError(
+                f"{self.name} takes images of {self.input_size[0]} pixels only, not of several sizes"
+            )
         image = (image - self.mean) / self.std
         sizes = [(image.shape[2] >> scale, image.shape[3] >> scale) for scale in range(self.num_scales)]
         images = [F.interpolate(image, size=size, mode="nearest") for size in sizes]  # as the authors do
