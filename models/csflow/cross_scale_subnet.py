@@ -73,6 +73,7 @@ class UpsamplingConv(nn.Conv2d):
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Map (B, C_in, h, w) to (B, C_out, 2h, 2w)."""
+        assert self.bias is not None
         size = self.kernel_size[0]
         weight = self.weight.permute(2, 3, 0, 1).reshape(-1, self.in_channels, 1, 1)
         products = F.conv2d(feature_map, weight).permute(0, 2, 3, 1).unflatten(3, (size, size, -1))

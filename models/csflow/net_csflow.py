@@ -1,6 +1,7 @@
 """CS-Flow's net: one flow through the feature maps of several scales at once."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +47,10 @@ class CrossScaleBlock(nn.Module):
         first, second = self._split(maps)
         second = self._uncouple(second, self.move_second(first))
         first = self._uncouple(first, self.move_first(second))
-        joined = _join(first, second)
+        permutations: Any = self.permutations  # a ModuleList knows its members as modules only
         return [
-            permutation.inverse(found) for permutation, found in zip(self.permutations, joined, strict=True)
+            permutation.inverse(found)
+            for permutation, found in zip(permutations, _join(first, second), strict=True)
         ]
 
     def _split(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

@@ -57,8 +57,8 @@ def test_the_net_has_the_published_number_of_parameters() -> None:
 
 
 def test_a_new_flow_only_permutes() -> None:
-    net, maps = CSFlowNet(6, SIDES, num_blocks=3, hidden=5, clamp=3.0), random_maps(6)
-    net.double()
+    net: Any = CSFlowNet(6, SIDES, num_blocks=3, hidden=5, clamp=3.0).double()
+    maps = random_maps(6)
     latents, log_det = net(maps)
     assert log_det.tolist() == [0.0]
     for scale, latent in enumerate(latents):
@@ -94,7 +94,7 @@ def test_a_block_is_undone_and_has_the_log_determinant_of_its_jacobian(
 @pytest.mark.parametrize(("kernel_size", "side"), [(3, 6), (5, 6), (3, 1), (5, 1), (5, 2)])
 def test_interpolation_and_convolution_may_change_places(kernel_size: int, side: int) -> None:
     torch.manual_seed(0)
-    up = UpsamplingConv(4, 3, kernel_size, side).double()
+    up: Any = UpsamplingConv(4, 3, kernel_size, side).double()
     feature_map = random(2, 4, side, side).double().requires_grad_()
     large = F.interpolate(feature_map, scale_factor=2, mode="bilinear")
     plain = F.conv2d(large, up.weight, up.bias, padding=kernel_size // 2)
