@@ -25,6 +25,8 @@ MODELS: dict[str, Row] = {
     "softpatch": ("arch.softpatch", "SoftPatch"),
     "cfa": ("arch.cfa", "CFA"),
     "simplenet": ("arch.simplenet", "SimpleNet"),
+    "fastflow": ("arch.fastflow", "FastFlow"),
+    "csflow": ("arch.csflow", "CSFlow"),
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
     "stpm": ("arch.stpm", "STPM"),
@@ -54,11 +56,14 @@ NETS: dict[str, tuple[str, str]] = {
     "resnet18": (BACKBONE, "ResNet-18, ImageNet weights of torchvision"),
     "wide_resnet50": (BACKBONE, "Wide ResNet-50-2, ImageNet weights of torchvision"),
     "vgg16": (BACKBONE, "VGG-16 without batch norm, ImageNet weights of torchvision"),
+    "efficientnet_b5": (BACKBONE, "EfficientNet-B5, ImageNet weights of torchvision"),
     "vit_b_16": (BACKBONE, "ViT-B/16, ImageNet weights of torchvision"),
     "net_tiny": (BACKBONE, "small convolutional net whose weights ship in checkpoints/"),
     "net_example": (OWN, "the net of _example"),
     "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
     "net_favae": (OWN, "the net of favae; -bb chooses its backbone"),
+    "net_csflow": (OWN, "the net of csflow; -bb chooses its backbone"),
+    "net_fastflow": (OWN, "the net of fastflow; -bb chooses its backbone"),
 }
 
 SETTINGS: dict[str, str] = {

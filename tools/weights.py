@@ -29,9 +29,10 @@ _UNREADABLE = (  # what torch.load and safetensors raise on files with random by
     *(pickle.UnpicklingError, SafetensorError),
 )
 _TIMEOUT = 10.0  # seconds without an answer from the network
-_TORCHVISION = {
+_TORCHVISION = {  # our name -> torchvision's
     "resnet18": "resnet18",
     "wide_resnet50": "wide_resnet50_2",
+    "efficientnet_b5": "efficientnet_b5",
     "vgg16": "vgg16",
     "vit_b_16": "vit_b_16",
 }
@@ -49,7 +50,7 @@ def find_weights(name: str, weights: str, folders: Sequence[Path]) -> tuple[dict
     """Return the state dict of a backbone, and what the result rows say about its weights.
 
     Args:
-        name: resnet18, wide_resnet50, vgg16, vit_b_16, net_tiny or timm/<model>.
+        name: resnet18, wide_resnet50, efficientnet_b5, vgg16, vit_b_16, net_tiny or timm/<model>.
         weights: "imagenet", "none" or the path of a .safetensors or .pth state dict.
         folders: where "imagenet" looks for <name>.safetensors or <name>.pth (timm_<model>.* for timm/<model>)
             before it turns to the library's cache and to a download.

@@ -1,7 +1,7 @@
 """Trunks: torchvision's, timm's and our own nets, cut after the deepest layer in use."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +19,7 @@ POOLED = "pooled"
 
 _RESNETS = {"resnet18": "resnet18", "wide_resnet50": "wide_resnet50_2"}  # our name -> torchvision's
 _VGG16_LAYERS = {"layer0": 8, "layer1": 15, "layer2": 22, "layer3": 29}  # the ReLUs before its poolings
+_EFFICIENTNET_STAGES = {"layer1": "2", "layer2": "3", "layer3": "5", "layer4": "6"}  # layer4 is not the last
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _TIMM_STRIDES = {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}
@@ -63,7 +64,11 @@ def build_trunk(name: str, layers: Sequence[str]) -> Trunk:
         _check_layers(name, layers, MAP_LAYERS)
         net = getattr(_torchvision_models(), _RESNETS[name])()
         return Trunk(StageTrunk(net, layers, last="layer4"))
-    known = ", ".join([*_RESNETS, "vgg16", "vit_b_16", "net_tiny", "timm/<model>"])
+    if name == "efficientnet_b5":
+        _check_layers(name, layers, MAP_LAYERS)
+        net = _torchvision_models().efficientnet_b5().features
+        return Trunk(StageTrunk(net, layers, last="8", stages=_EFFICIENTNET_STAGES))
+    known = ", ".join([*_RESNETS, "efficientnet_b5", "vgg16", "vit_b_16", "net_tiny", "timm/<model>"])
     raise ValueError(f"no backbone is called '{name}'; there are {known}")
 
 
@@ -72,14 +77,19 @@ class StageTrunk(nn.Module):
 
     Args:
         net: a net whose children run in their order.
-        layers: names of children, or pooled.
+        layers: of layer1 to layer4 and pooled.
         last: the child that gives the last feature map.
+        stages: layer -> the child that gives its map; None where children are called like layers.
     """
 
-    def __init__(self, net: nn.Module, layers: Sequence[str], last: str) -> None:
+    def __init__(
+        self, net: nn.Module, layers: Sequence[str], last: str, stages: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__()
-        self.layers = frozenset(layers)
-        deepest = last if POOLED in layers else max(layers)
+        stages = stages or {layer: layer for layer in MAP_LAYERS}
+        self.layer_of = {stages[layer]: layer for layer in layers if layer != POOLED}
+        self.gives_pooled = POOLED in layers
+        deepest = last if self.gives_pooled else max(self.layer_of)
         for name, child in net.named_children():
             self.add_module(name, child)
             if name == deepest:
@@ -91,9 +101,9 @@ class StageTrunk(nn.Module):
         feature = image
         for name, child in self.named_children():
             feature = child(feature)
-            if name in self.layers:
-                features[name] = feature
-        if POOLED in self.layers:
+            if name in self.layer_of:
+                features[self.layer_of[name]] = feature
+        if self.gives_pooled:
             features[POOLED] = feature.mean(dim=(2, 3))
         return features
 

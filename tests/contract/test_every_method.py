@@ -25,7 +25,12 @@ SETTING_WORDS = {
 }
 ROWS = {"continual": 3, "transfer": 4}
 SIDE = 128  # pixels
-SMALL = {"sampler_percentage": "0.01", "top_k": "2"}  # keys of some methods that make them quick
+SMALL = {  # keys of some methods that make them quick
+    "sampler_percentage": "0.01",
+    "top_k": "2",
+    "flow_steps": "2",
+    "n_coupling_blocks": "2",
+}
 
 
 def quick_words(model: str) -> list[str]:

@@ -44,6 +44,7 @@ def resnet() -> Any:
         ("wide_resnet50", [256, 512, 1024], [4, 8, 16]),
         ("net_tiny", [64, 128, 256], [4, 8, 16]),
         ("vgg16", [256, 512, 512], [4, 8, 16]),
+        ("efficientnet_b5", [40, 64, 176], [4, 8, 16]),
         ("timm/resnet10t", [64, 128, 256], [4, 8, 16]),
         ("timm/mobilenetv3_small_050", [8, 16, 24], [4, 8, 16]),
     ],
@@ -102,6 +103,25 @@ def test_images_can_be_taken_as_they_are() -> None:
     shown = image * normalising.std + normalising.mean
     torch.testing.assert_close(plain(image), normalising(shown), rtol=1e-3, atol=1e-4)
     assert plain.fingerprint() != normalising.fingerprint()
+
+
+@torch.no_grad()
+def test_frozen_efficientnet_gives_the_features_of_torchvision() -> None:
+    torch.manual_seed(0)
+    net: Any = torchvision.models.efficientnet_b5().eval()
+    disturb_norms(net)
+    backbone = Backbone("efficientnet_b5", ("layer1", "layer4"))
+    assert not backbone.load_weights(net.state_dict(), partial=False)
+    found = backbone.freeze().extract(random_image(2))
+
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    layer1 = net.features[:3]((random_image(2) - mean) / std)
+    layer4 = net.features[3:7](layer1)
+    assert len(net.features[6]) == 9, "the last of the nine blocks of stage 6"
+    assert layer4.shape == (2, 304, 2, 2)
+    torch.testing.assert_close(found["layer1"], layer1, rtol=1e-4, atol=1e-4 * layer1.std().item())
+    torch.testing.assert_close(found["layer4"], layer4, rtol=1e-4, atol=1e-4 * layer4.std().item())
 
 
 def test_vit_gives_the_class_token_of_torchvision_and_maps_in_place(monkeypatch: pytest.MonkeyPatch) -> None:

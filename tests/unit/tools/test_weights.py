@@ -163,6 +163,11 @@ def test_cache_is_used_before_a_download(hub: Path, monkeypatch: pytest.MonkeyPa
             "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth",
             "wide_resnet50.pth",
         ),
+        (
+            "efficientnet_b5",
+            "https://download.pytorch.org/models/efficientnet_b5_lukemelas-1a07897c.pth",
+            "efficientnet_b5.pth",
+        ),
         ("vit_b_16", "https://download.pytorch.org/models/vit_b_16-c867db91.pth", "vit_b_16.pth"),
         (
             "timm/resnet10t",
