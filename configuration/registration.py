@@ -27,6 +27,8 @@ MODELS: dict[str, Row] = {
     "simplenet": ("arch.simplenet", "SimpleNet"),
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
+    "devnet": ("arch.devnet", "DevNet"),
+    "dra": ("arch.dra", "DRA"),
 }
 
 DATASETS: dict[str, Row] = {
@@ -55,6 +57,8 @@ NETS: dict[str, tuple[str, str]] = {
     "net_tiny": (BACKBONE, "small convolutional net whose weights ship in checkpoints/"),
     "net_example": (OWN, "the net of _example"),
     "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
+    "net_devnet": (OWN, "the net of devnet; -bb chooses its backbone"),
+    "net_dra": (OWN, "the net of dra; -bb chooses its backbone"),
 }
 
 SETTINGS: dict[str, str] = {
