@@ -17,7 +17,6 @@ from augmentation.rotation import rotate_at_random
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
 from models.common.anomaly_map import AnomalyMapper, mean_anomaly_map
-from models.common.backbone import Backbone
 from models.devnet.net_devnet import DeviationNet
 
 SIGMA = 4.0  # of the Gaussian that smooths the gradient, in pixels, as in the authors' code
@@ -43,7 +42,7 @@ class DevNet(LabelledMethod):
         super().__init__(config, params)
         self.needs_grad = params.map == "gradient"
         self.localizes = params.map != "none"
-        self.backbone = Backbone(config.run.backbone, [params.layer])
+        self.backbone = self.trunk()
         self.net = DeviationNet(self.backbone, params.n_scales, params.topk).to(self.device)
 
     def loss(self, batch: TrainBatch) -> Tensor:

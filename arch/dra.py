@@ -7,14 +7,11 @@ that an image has one score; a patch is pasted into the normal image that was dr
 pseudo anomalies come from normal images only, not from a folder of other products.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from arch.base import LAYER_NETS, Prediction
 from arch.labelled_method import LabelledMethod
@@ -23,7 +20,6 @@ from augmentation.rotation import rotate_at_random
 from configuration.config import RunConfig
 from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch
 from models.common.anomaly_map import mean_anomaly_map
-from models.common.backbone import Backbone
 from models.dra.net_dra import DRANet, HeadScores
 
 NORMAL, SEEN, PSEUDO = 0, 1, 2  # labels of the images of a batch
@@ -58,13 +54,10 @@ class DRA(LabelledMethod):
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config, params)
         self.localizes = params.map == "heads"
-        self.backbone = Backbone(config.run.backbone, [params.layer])
+        self.step_offset = int(params.lr_step_at == "start")
+        self.backbone = self.trunk()
         side = config.data.data_crop_size
         self.net = DRANet(self.backbone, side, params.n_scales, params.topk).to(self.device)
-
-    def schedulers(self, optimizers: Sequence[Optimizer], num_epochs: int) -> Sequence[LRScheduler]:
-        """Return steps of the learning rate; stepped at the start of an epoch the first comes one earlier."""
-        return self.steps(optimizers, offset=int(self.params.lr_step_at == "start"))
 
     def loss(self, batch: TrainBatch) -> Tensor:
         """Return the sum of the losses of the heads."""

@@ -7,13 +7,16 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 from arch.gradient_method import GradientMethod
+from arch.sampling import endless_rows
 from configuration.config import RunConfig
 from configuration.errors import UserError
 from data_io.records import BatchLoader, Task
 from loss_function.deviation import CRITERIA
+from models.common.backbone import Backbone
+from optimizer.step_schedule import step_schedule
 
 
 class LabelledMethod(GradientMethod):
@@ -23,6 +26,7 @@ class LabelledMethod(GradientMethod):
 
     Attributes:
         anomaly_every: one in so many images of a balanced batch is a labelled anomaly.
+        step_offset: epochs by which the learning rate falls earlier.
     """
 
     @dataclass(frozen=True)
@@ -52,11 +56,29 @@ class LabelledMethod(GradientMethod):
     needs_labels = True
     gradient_clip = 1.0  # as in the authors' code
     anomaly_every: ClassVar[int]
+    step_offset: int = 0
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
         self.params = params
         self.criterion = CRITERIA[params.criterion]
+
+    def trunk(self) -> Backbone:
+        """Build the backbone with the map that is scored.
+
+        Raises:
+            ValueError: it cannot take the images of the pyramid.
+        """
+        backbone = Backbone(self.config.run.backbone, [self.params.layer])
+        smallest = self.config.data.data_crop_size // 2 ** (self.params.n_scales - 1)
+        if backbone.input_size is not None and self.params.n_scales > 1:
+            raise ValueError(f"{backbone.name} takes images of one size only; --set _n_scales=1")
+        if smallest < backbone.strides[self.params.layer]:
+            raise ValueError(
+                f"images of {smallest} pixels, the smallest of the pyramid, leave nothing of "
+                f"{self.params.layer}; raise data_size or lower _n_scales"
+            )
+        return backbone
 
     @classmethod
     def unsupported(cls, config: RunConfig) -> str | None:
@@ -124,27 +146,5 @@ class LabelledMethod(GradientMethod):
 
     def schedulers(self, optimizers: Sequence[Optimizer], num_epochs: int) -> Sequence[LRScheduler]:
         """Return steps: the learning rate falls by `_gamma` every `_step_size` epochs."""
-        return self.steps(optimizers, 0)
-
-    def steps(self, optimizers: Sequence[Optimizer], offset: int) -> Sequence[LRScheduler]:
-        """Return the same, with the first step `offset` epochs earlier."""
-        size, gamma = self.params.step_size, self.params.gamma
-        return [LambdaLR(each, lambda epoch: gamma ** ((epoch + offset) // size)) for each in optimizers]
-
-
-def endless_rows(rows: Tensor, start: int, count: int, name: str, task: Task) -> Tensor:
-    """Return the entries from `start` on of an endless row of permutations of (N,) rows.
-
-    Args:
-        rows: what is permuted.
-        start: first entry.
-        count: number of entries.
-        name: of the row; each has permutations of its own.
-        task: gives their generators.
-    """
-    first, last = start // len(rows), (start + count) // len(rows)
-    permuted = [
-        rows[torch.randperm(len(rows), generator=task.generator(f"{name} {number}"))]
-        for number in range(first, last + 1)
-    ]
-    return torch.cat(permuted)[start - first * len(rows) :][:count]
+        params = self.params
+        return [step_schedule(each, params.step_size, params.gamma, self.step_offset) for each in optimizers]

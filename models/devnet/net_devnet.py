@@ -15,9 +15,6 @@ class DeviationNet(nn.Module):
         backbone: with one layer, a map.
         num_scales: images of the pyramid.
         top_share: share of the positions that count; 0 or less for the plain mean.
-
-    Raises:
-        ValueError: the backbone takes images of one size only, and there are several.
     """
 
     def __init__(self, backbone: Backbone, num_scales: int, top_share: float) -> None:

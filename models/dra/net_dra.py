@@ -41,9 +41,6 @@ class DRANet(nn.Module):
         image_size: side of the images, in pixels.
         num_scales: images of the pyramid.
         top_share: share of the positions that count; 0 or less for the plain mean.
-
-    Raises:
-        ValueError: the backbone takes images of one size only, and there are several.
     """
 
     def __init__(self, backbone: Backbone, image_size: int, num_scales: int, top_share: float) -> None:
