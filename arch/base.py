@@ -55,12 +55,12 @@ class ModelBase(ABC):
         Params: frozen record of the keys of the method's YAML that begin with an underscore.
         nets: what `-n` may name; "timm/*" stands for any timm model with feature maps.
         settings: settings that the method can run in; `setting_reason` says why not in the others.
-        localizes: whether `anomaly_map` is given.
+        localizes: whether `anomaly_map` is given; an instance may decide by its keys.
         has_frozen_backbone: whether the backbone stays as pretrained; only then are its features cached.
         rotates_features: whether the method rotates feature maps for `-ffa`.
         needs_labels: whether training batches must carry labels and masks.
         needs_reference: whether the method asks for normal reference images.
-        needs_grad: whether scoring needs gradients (maps by gradient).
+        needs_grad: whether scoring needs gradients (maps by gradient); likewise.
         train_aug_types: what `-tag` may name: how the method changes its training images.
         feature_reader: reads frozen features through the cache; set by the runner.
         bar: makes a progress bar for work of a kind and a length; set by the runner.
@@ -75,13 +75,14 @@ class ModelBase(ABC):
     nets: ClassVar[tuple[str, ...]]
     settings: ClassVar[tuple[str, ...]] = ALL_SETTINGS
     setting_reason: ClassVar[str] = ""
-    localizes: ClassVar[bool] = True
     has_frozen_backbone: ClassVar[bool] = True
     rotates_features: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = False
-    needs_grad: ClassVar[bool] = False
     train_aug_types: ClassVar[tuple[str, ...]] = ("normal",)
+
+    localizes: bool = True
+    needs_grad: bool = False
 
     net: nn.Module
     backbone: Backbone | None = None

@@ -1,7 +1,7 @@
 """What methods trained by gradient descent share: what the training loop asks of them."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,10 @@ from arch.base import ModelBase
 from arch.training_loop import TrainingLoop
 from configuration.config import RunConfig
 from data_io.records import BatchLoader, Task, TrainBatch
+
+
+GOING_ON = ("continual", "transfer")  # settings in which a model is trained more than once
+Turns = Iterator[tuple[Tensor, Sequence[Optimizer]]]  # losses, each with the optimisers that follow it
 
 
 class GradientMethod(ModelBase):
@@ -31,10 +35,18 @@ class GradientMethod(ModelBase):
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
         self._first_state: dict[str, Tensor] = {}
+        self._moments: list[dict[int, Any]] = []  # of each optimiser after the last task
 
-    @abstractmethod
     def loss(self, batch: TrainBatch) -> Tensor:
-        """Return the scalar loss of one batch."""
+        """Return the scalar loss of one batch; a method has this, or `turns`."""
+        raise NotImplementedError(f"{type(self).__name__} has neither loss nor turns")
+
+    def turns(self, batch: TrainBatch, optimizers: Sequence[Optimizer]) -> Turns:
+        """Yield the losses of a batch, each with the optimisers that follow it before the next is asked for.
+
+        All optimisers follow one loss, unless nets of a method play against each other.
+        """
+        yield self.loss(batch), optimizers
 
     @abstractmethod
     def optimizers(self) -> Sequence[Optimizer]:
@@ -46,6 +58,10 @@ class GradientMethod(ModelBase):
 
     def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
         """Prepare for a task before its first epoch, for instance by statistics of the data."""
+
+    def num_batches(self, train_loader: BatchLoader) -> int:
+        """Return the batches of an epoch; those of one pass unless `epoch_rows` gives other rows."""
+        return len(train_loader)
 
     def epoch_rows(self, train_loader: BatchLoader, task: Task, epoch: int) -> Tensor:
         """Return the (M,) rows of the training images that an epoch goes through, in its order."""
@@ -86,12 +102,12 @@ class GradientMethod(ModelBase):
 
     def run_state(self) -> dict[str, Any]:
         """Return what an interrupted run needs to go on with its next step."""
-        return {**super().run_state(), "first": self._first_state}
+        return {**super().run_state(), "first": self._first_state, "moments": self._moments}
 
     def load_run_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `run_state` returned."""
         super().load_run_state(state)
-        self._first_state = state["first"]
+        self._first_state, self._moments = state["first"], state["moments"]
 
     def train_model(self, train_loader: BatchLoader, task: Task) -> None:
         """Train on one task, or go on where its training was interrupted.
@@ -102,12 +118,23 @@ class GradientMethod(ModelBase):
         if self.interrupted is None:
             self._start_anew(task)
         self.begin_task(train_loader, task)
-        TrainingLoop(self, train_loader, task).run()
+        loop = TrainingLoop(self, train_loader, task)
+        loop.run()
+        if task.setting in GOING_ON:
+            self._moments = [optimizer.state_dict()["state"] for optimizer in loop.optimizers]
         self.end_task(train_loader, task)
+
+    def carried_optimizers(self, task: Task) -> Sequence[Optimizer]:
+        """Return the optimisers of a task, with the moments of the task before where it goes on from it."""
+        optimizers = self.optimizers()
+        if self.mode(task) == "finetune" and self._moments:
+            for optimizer, moments in zip(optimizers, self._moments, strict=True):
+                optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        return optimizers
 
     def _start_anew(self, task: Task) -> None:
         """Keep the first weights for the next tasks, which take them back where they start anew."""
         if task.step > 0 and self.mode(task) == "replace":
             self.net.load_state_dict(self._first_state)
-        if task.step == 0 and task.setting in ("continual", "transfer"):
+        if task.step == 0 and task.setting in GOING_ON:
             self._first_state = {key: value.clone() for key, value in self.net.state_dict().items()}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch import Tensor
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -44,7 +45,7 @@ class TrainingLoop:
         self.train_loader = train_loader
         self.task = task
         self.num_epochs = method.num_epochs(task)
-        self.optimizers: Sequence[Optimizer] = method.optimizers()
+        self.optimizers = method.carried_optimizers(task)
         self.schedulers: Sequence[LRScheduler] = method.schedulers(self.optimizers, self.num_epochs)
         self.scaler = GradScaler(method.device.type, enabled=method.config.run.amp == "fp16")
         self._parts: list[_Stateful] = [*self.optimizers, *self.schedulers, self.scaler]
@@ -56,7 +57,7 @@ class TrainingLoop:
             UserError: the loss is not finite any more.
         """
         first, every = self._take_up(), self.method.config.train.checkpoint_every
-        num_batches = len(self.train_loader)
+        num_batches = self.method.num_batches(self.train_loader)
         with self.method.bar("train", self.num_epochs * num_batches) as bar:
             bar.update(first * num_batches)
             for epoch in range(first, self.num_epochs):
@@ -83,25 +84,29 @@ class TrainingLoop:
         torch.manual_seed(derive_seed(task.seed, task.setting, task.id, task.step, "epoch", epoch))
 
     def _step(self, batch: TrainBatch, epoch: int) -> float:
-        """Lower the loss of one batch; return what it was."""
-        loss = self.method.loss(batch)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise UserError(
-                f"{self.method.config.run.model}: the loss is {value} in epoch {epoch + 1}; "
-                "lower the learning rate, or use --amp off"
-            )
-        for optimizer in self.optimizers:
+        """Descend along every loss of one batch; return the first one."""
+        values = []
+        for loss, followers in self.method.turns(batch, self.optimizers):
+            values.append(float(loss.detach()))
+            if not math.isfinite(values[-1]):
+                raise UserError(
+                    f"{self.method.config.run.model}: the loss is {values[-1]} in epoch {epoch + 1}; "
+                    "lower the learning rate, or use --amp off"
+                )
+            self._descend(loss, followers)
+        return values[0]
+
+    def _descend(self, loss: Tensor, optimizers: Sequence[Optimizer]) -> None:
+        for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         if self.method.gradient_clip is not None:
-            for optimizer in self.optimizers:
+            for optimizer in optimizers:
                 self.scaler.unscale_(optimizer)
             torch.nn.utils.clip_grad_norm_(self.method.net.parameters(), self.method.gradient_clip)
-        for optimizer in self.optimizers:
+        for optimizer in optimizers:
             self.scaler.step(optimizer)
         self.scaler.update()
-        return value
 
     def _state(self, epoch: int) -> dict[str, Any]:
         return {

@@ -31,6 +31,8 @@ MODELS: dict[str, Row] = {
     "spade": ("arch.spade", "SPADE"),
     "stpm": ("arch.stpm", "STPM"),
     "favae": ("arch.favae", "FAVAE"),
+    "devnet": ("arch.devnet", "DevNet"),
+    "dra": ("arch.dra", "DRA"),
 }
 
 DATASETS: dict[str, Row] = {
@@ -64,6 +66,8 @@ NETS: dict[str, tuple[str, str]] = {
     "net_favae": (OWN, "the net of favae; -bb chooses its backbone"),
     "net_csflow": (OWN, "the net of csflow; -bb chooses its backbone"),
     "net_fastflow": (OWN, "the net of fastflow; -bb chooses its backbone"),
+    "net_devnet": (OWN, "the net of devnet; -bb chooses its backbone"),
+    "net_dra": (OWN, "the net of dra; -bb chooses its backbone"),
 }
 
 SETTINGS: dict[str, str] = {

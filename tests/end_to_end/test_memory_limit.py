@@ -30,7 +30,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def peak_memory_mb(folder: Path, work_dir: Path, *words: str) -> float:
-    command = f"{sys.executable} main.py -v -n net_tiny -d folder -g cpu --no-vis -m padim --set _num_features=50".split()
+    fixed = "-v -n net_tiny -d folder -g cpu --no-vis -m padim --set _num_features=50"
+    command = [sys.executable, "main.py", *fixed.split()]
     size = ["--set", f"data_size={SIDE}", "--set", f"data_crop_size={SIDE}"]
     where = ["-dp", str(folder), "-wd", str(work_dir)]
     subprocess.run([*command, *size, *where, *words], cwd=ROOT, check=True, capture_output=True)
