@@ -27,6 +27,7 @@ MODELS: dict[str, Row] = {
     "simplenet": ("arch.simplenet", "SimpleNet"),
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
+    "graphcore": ("arch.graphcore", "GraphCore"),
 }
 
 DATASETS: dict[str, Row] = {
@@ -53,6 +54,13 @@ NETS: dict[str, tuple[str, str]] = {
     "wide_resnet50": (BACKBONE, "Wide ResNet-50-2, ImageNet weights of torchvision"),
     "vit_b_16": (BACKBONE, "ViT-B/16, ImageNet weights of torchvision"),
     "net_tiny": (BACKBONE, "small convolutional net whose weights ship in checkpoints/"),
+    "vig_ti_224_gelu": (BACKBONE, "Vision GNN, tiny, ImageNet weights of its authors"),
+    "vig_s_224_gelu": (BACKBONE, "Vision GNN, small, ImageNet weights of its authors"),
+    "vig_b_224_gelu": (BACKBONE, "Vision GNN, base, ImageNet weights of its authors"),
+    "pvig_ti_224_gelu": (BACKBONE, "pyramid Vision GNN, tiny, ImageNet weights of its authors"),
+    "pvig_s_224_gelu": (BACKBONE, "pyramid Vision GNN, small, ImageNet weights of its authors"),
+    "pvig_m_224_gelu": (BACKBONE, "pyramid Vision GNN, medium, ImageNet weights of its authors"),
+    "pvig_b_224_gelu": (BACKBONE, "pyramid Vision GNN, base, ImageNet weights of its authors"),
     "net_example": (OWN, "the net of _example"),
     "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
 }
