@@ -28,6 +28,7 @@ MODELS: dict[str, Row] = {
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
     "graphcore": ("arch.graphcore", "GraphCore"),
+    "draem": ("arch.draem", "DRAEM"),
 }
 
 DATASETS: dict[str, Row] = {
@@ -61,6 +62,7 @@ NETS: dict[str, tuple[str, str]] = {
     "pvig_s_224_gelu": (BACKBONE, "pyramid Vision GNN, small, ImageNet weights of its authors"),
     "pvig_m_224_gelu": (BACKBONE, "pyramid Vision GNN, medium, ImageNet weights of its authors"),
     "pvig_b_224_gelu": (BACKBONE, "pyramid Vision GNN, base, ImageNet weights of its authors"),
+    "net_draem": (OWN, "the two nets of draem"),
     "net_example": (OWN, "the net of _example"),
     "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
 }
