@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -67,6 +67,8 @@ class ModelBase(ABC):
         folder_images: the images of that folder, of the data set's size; set by the runner.
         feature_reader: reads frozen features through the cache; set by the runner.
         bar: makes a progress bar for work of a kind and a length; set by the runner.
+        keep: puts the state of an unfinished training on disk; set by the runner.
+        interrupted: such a state, for `train_model` to go on from; methods that are not trained ignore it.
     """
 
     @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class ModelBase(ABC):
     folder_images: ImageReader | None = None
     feature_reader: Callable[[ScoringBatch], dict[str, Tensor]] | None = None
     bar: Callable[[str, int], AbstractContextManager[Bar]] = staticmethod(no_bar)
+    keep: Callable[[dict[str, Any]], None] = staticmethod(lambda _state: None)
+    interrupted: Mapping[str, Any] | None = None
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -155,3 +159,12 @@ class ModelBase(ABC):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state_dict` returned."""
         self.net.load_state_dict(state)
+
+    def run_state(self) -> dict[str, Any]:
+        """Return what an interrupted run needs to go on with its next step."""
+        return {"learned": self.state_dict()}
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `run_state` returned."""
+        self.load_state_dict(state["learned"])
+        self.net.to(self.device)

@@ -1,8 +1,8 @@
-"""What methods trained by gradient descent share: the one training loop of the project."""
+"""What methods trained by gradient descent share: what the training loop asks of them."""
 
-import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,17 +10,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from arch.base import ModelBase
+from arch.training_loop import TrainingLoop
 from configuration.config import RunConfig
-from configuration.errors import UserError
-from data_io.records import BatchLoader, Task, TrainBatch, derive_seed
-
-logger = logging.getLogger(__name__)
+from data_io.records import BatchLoader, Task, TrainBatch
 
 
 class GradientMethod(ModelBase):
     """Train `self.net` on shuffled batches; the last epoch is the result.
 
-    Every epoch draws its order and its noise from seeds of its own. The next task of a continual run, or the
+    The next task of a continual run, or the
     target of a transfer, goes on from the weights that there are; `_continual: replace` and
     `_transfer: replace` start it anew.
 
@@ -49,10 +47,6 @@ class GradientMethod(ModelBase):
     def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
         """Prepare for a task before its first epoch, for instance by statistics of the data."""
 
-    def num_batches(self, train_loader: BatchLoader) -> int:
-        """Return the batches of an epoch; those of one pass unless `epoch_rows` gives other rows."""
-        return len(train_loader)
-
     def epoch_rows(self, train_loader: BatchLoader, task: Task, epoch: int) -> Tensor:
         """Return the (M,) rows of the training images that an epoch goes through, in its order."""
         return torch.randperm(train_loader.num_images, generator=task.generator(f"order {epoch}"))
@@ -79,29 +73,32 @@ class GradientMethod(ModelBase):
         key = "transfer" if task.setting == "transfer" else "continual"
         return str(getattr(self.config.params, key, "finetune"))
 
+    def extra_state(self) -> dict[str, Tensor]:
+        """Return what training keeps outside the net, such as the best state so far."""
+        return {}
+
+    def load_extra_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `extra_state` returned."""
+
+    def run_state(self) -> dict[str, Any]:
+        """Return what an interrupted run needs to go on with its next step."""
+        return {**super().run_state(), "first": self._first_state}
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `run_state` returned."""
+        super().load_run_state(state)
+        self._first_state = state["first"]
+
     def train_model(self, train_loader: BatchLoader, task: Task) -> None:
-        """Train on one task.
+        """Train on one task, or go on where its training was interrupted.
 
         Raises:
             UserError: the loss is not finite any more.
         """
-        self._start_anew(task)
+        if self.interrupted is None:
+            self._start_anew(task)
         self.begin_task(train_loader, task)
-        num_epochs = self.num_epochs(task)
-        optimizers = self.optimizers()
-        schedulers = self.schedulers(optimizers, num_epochs)
-        with self.bar("train", num_epochs * self.num_batches(train_loader)) as bar:
-            for epoch in range(num_epochs):
-                torch.manual_seed(derive_seed(task.seed, task.setting, task.id, task.step, "epoch", epoch))
-                self.net.train()
-                for batch in train_loader.in_order(self.epoch_rows(train_loader, task, epoch)):
-                    loss = self._step(batch, optimizers, epoch)
-                    bar.set_postfix_str(f"epoch {epoch + 1}/{num_epochs}, loss {loss:.4g}", refresh=False)
-                    bar.update()
-                for scheduler in schedulers:
-                    scheduler.step()
-                self.end_epoch(train_loader, task, epoch)
-                logger.debug("task %s, epoch %d: loss %.6g", task.name, epoch + 1, loss)
+        TrainingLoop(self, train_loader, task).run()
         self.end_task(train_loader, task)
 
     def _start_anew(self, task: Task) -> None:
@@ -110,20 +107,3 @@ class GradientMethod(ModelBase):
             self.net.load_state_dict(self._first_state)
         if task.step == 0 and task.setting in ("continual", "transfer"):
             self._first_state = {key: value.clone() for key, value in self.net.state_dict().items()}
-
-    def _step(self, batch: TrainBatch, optimizers: Sequence[Optimizer], epoch: int) -> float:
-        loss = self.loss(batch)
-        value = float(loss.detach())
-        if not torch.isfinite(loss.detach()):
-            raise UserError(
-                f"{self.config.run.model}: the loss is {value} in epoch {epoch + 1}; "
-                "lower the learning rate, or use --amp off"
-            )
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.gradient_clip)
-        for optimizer in optimizers:
-            optimizer.step()
-        return value
