@@ -181,7 +181,7 @@ def neighbour_schedule(shape: VigShape) -> list[tuple[int, int]]:
     count = sum(shape.blocks)
     is_pyramid = len(shape.blocks) > 1
     last = NUM_NEIGHBOURS if is_pyramid else 2 * NUM_NEIGHBOURS
-    numbers = [int(number) for number in torch.linspace(NUM_NEIGHBOURS, last, count)]
+    numbers = [int(number) for number in torch.linspace(NUM_NEIGHBOURS, last, count, device="cpu")]
     smallest = 49 if is_pyramid else 196  # nodes of the last map: no block may ask for more
     return [
         (k, min(block // BLOCKS_PER_DILATION + 1, smallest // max(numbers)))
