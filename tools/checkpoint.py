@@ -112,5 +112,5 @@ def load_training(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: damaged ({error}); run the command without --resume") from error
+        raise UserError(f"{path}: damaged; run the command without --resume") from error
     return state
