@@ -47,6 +47,10 @@ class GradientMethod(ModelBase):
     def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
         """Prepare for a task before its first epoch, for instance by statistics of the data."""
 
+    def num_batches(self, train_loader: BatchLoader) -> int:
+        """Return the batches of an epoch; those of one pass unless `epoch_rows` gives other rows."""
+        return len(train_loader)
+
     def epoch_rows(self, train_loader: BatchLoader, task: Task, epoch: int) -> Tensor:
         """Return the (M,) rows of the training images that an epoch goes through, in its order."""
         return torch.randperm(train_loader.num_images, generator=task.generator(f"order {epoch}"))
