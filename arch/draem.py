@@ -8,7 +8,7 @@ structural similarity is 1 (`_ssim_range: auto` is the code's guess); colours ar
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -45,11 +45,11 @@ class DRAEM(GradientMethod):
         gamma: float  # factor of the learning rate at each milestone
         steps_per_epoch: int | None  # None: as many as the training images fill batches
         texture: Literal["perlin", "self"] | Path
-        p_anomaly: float
+        p_anomaly: float  # this and the next seven are explained with the simulator
         p_rotate: float
-        blend_min: float  # weight of the image under a defect
+        blend_min: float
         blend_max: float
-        perlin_min: int  # powers of two of the cells of a mask's noise
+        perlin_min: int
         perlin_max: int
         perlin_threshold: float
         retry_empty_mask: int
@@ -63,13 +63,11 @@ class DRAEM(GradientMethod):
                 number = getattr(self, key)
                 if number is not None and number < 1:
                     raise ValueError(f"_{key} must be at least 1, not {number}")
-            for key in ("p_anomaly", "p_rotate"):
-                if not 0 <= getattr(self, key) <= 1:
-                    raise ValueError(f"_{key} must be in [0, 1], not {getattr(self, key)}")
-            if not 0 <= self.blend_min <= self.blend_max <= 1:
-                raise ValueError("_blend_min must be at most _blend_max, both in [0, 1]")
-            if not 0 <= self.perlin_min <= self.perlin_max:
-                raise ValueError("_perlin_min must be at most _perlin_max, both at least 0")
+            self.simulator()
+
+        def simulator(self) -> DefectSimulator:
+            """Return what draws the defects."""
+            return DefectSimulator(**{key.name: getattr(self, key.name) for key in fields(DefectSimulator)})
 
     nets = ("net_draem",)
     settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
@@ -89,9 +87,7 @@ class DRAEM(GradientMethod):
         self.params = params
         self.net = DraemNet(params.reconstructive_width, params.discriminative_width).to(self.device)
         self.image_folder = params.texture if isinstance(params.texture, Path) else None
-        blend, exponents = (params.blend_min, params.blend_max), (params.perlin_min, params.perlin_max)
-        shares, masks = (params.p_anomaly, params.p_rotate), (params.perlin_threshold, params.retry_empty_mask)
-        self.simulator = DefectSimulator(*shares, blend, exponents, *masks)
+        self.simulator = params.simulator()
 
     def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
         """Say once what the defects are made of."""

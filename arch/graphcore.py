@@ -1,10 +1,10 @@
 """GraphCore: a memory bank of normal patch features of a vision graph net, made for a handful of images.
 
-Source: Xie et al., "Pushing the Limits of Few-shot Anomaly Detection in Industry Vision: GraphCore", ICLR 2023,
-and its code in open-iad. Differs from the source: images are normalised as the weights were trained
+Source: Xie et al., "Pushing the Limits of Few-shot Anomaly Detection in Industry Vision: GraphCore", ICLR
+2023, and its code in open-iad. Differs from the source: images are normalised as the weights were trained
 (`_input_norm: imagenet` for the old way); a bank never falls below `_min_coreset` patches; scores are plain
-distances (`_distance: l2sq` for their squares). With a backbone that is no graph net it is a PatchCore without
-pooling, for runs without the graph net's weights.
+distances (`_distance: l2sq` for their squares). With a backbone that is no graph net it is a PatchCore
+without pooling, for runs without the graph net's weights.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ SMALL_TASK = 10_000  # patches up to which all are kept, where no share is given
 
 
 class GraphCore(MemoryBankMethod):
-    """Features of two blocks, whose graph follows patches wherever they turn, and a farthest-first coreset."""
+    """Features of two blocks, whose graph follows patches wherever they turn, and a coreset of them."""
 
     @dataclass(frozen=True)
     class Params(MemoryBankParams):

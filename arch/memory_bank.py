@@ -1,7 +1,6 @@
 """What memory-bank methods share: patch features, a coreset chosen among random projections, and its search.
 
-All patch features of a task never exist together: one pass projects them, the coreset picks rows, and a
-second pass over the cached feature maps gathers the picked rows at full width.
+One pass projects the patch features, the coreset picks rows, and a second pass over the cached maps gathers them.
 """
 
 from abc import abstractmethod
@@ -51,7 +50,7 @@ class MemoryBankParams:
 class MemoryBankMethod(ModelBase):
     """Score patches by their distance to a coreset of the normal patches; nothing is trained by gradient."""
 
-    nets = LAYER_NETS
+    nets: ClassVar[tuple[str, ...]] = LAYER_NETS
     settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
     setting_reason = "it learns from normal images alone, labelled anomalies would enter its memory"
     rotates_features = True

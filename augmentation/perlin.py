@@ -30,7 +30,11 @@ def perlin_noise(cells: Tensor, angle: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def draw_perlin_noise(
-    count: int, size: tuple[int, int], exponents: tuple[int, int], generator: torch.Generator, device: torch.device
+    count: int,
+    size: tuple[int, int],
+    exponents: tuple[int, int],
+    generator: torch.Generator,
+    device: torch.device,
 ) -> Tensor:
     """Return (B, H, W) noise whose grids have 2^i cells down and 2^j across, i and j drawn for each image.
 
@@ -48,7 +52,7 @@ def draw_perlin_noise(
 
 
 def _position(cells: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Return where in their cells the pixels of a side are, in [0, 1), and the numbers of the cells, (B, L)."""
+    """Return where in their cells the pixels of a side are, in [0, 1), and which cells these are, (B, L)."""
     place = torch.arange(length, device=cells.device) * (cells[:, None] / length)
     cell = place.floor()
     return place - cell, cell.long()

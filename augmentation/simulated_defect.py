@@ -37,18 +37,36 @@ class DefectSimulator:
     Args:
         p_anomaly: probability that an image gets a defect.
         p_rotate: probability that an image is rotated first, the clean one as well.
-        blend: lowest and highest weight of the image under a defect.
-        exponents: lowest and highest power of two of the cells of a mask's noise.
-        threshold: noise above it is defect.
-        retries: how often the masks that came out empty are drawn again.
+        blend_min: lowest weight of the image under a defect.
+        blend_max: highest weight.
+        perlin_min: lowest power of two of the cells of a mask's noise.
+        perlin_max: highest power of two.
+        perlin_threshold: noise above it is defect.
+        retry_empty_mask: how often the masks that came out empty are drawn again.
+
+    Raises:
+        ValueError: a number is out of its range.
     """
 
     p_anomaly: float
     p_rotate: float
-    blend: tuple[float, float]
-    exponents: tuple[int, int]
-    threshold: float
-    retries: int
+    blend_min: float
+    blend_max: float
+    perlin_min: int
+    perlin_max: int
+    perlin_threshold: float
+    retry_empty_mask: int
+
+    def __post_init__(self) -> None:
+        for key in ("p_anomaly", "p_rotate"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"_{key} must be in [0, 1], not {getattr(self, key)}")
+        if not 0 <= self.blend_min <= self.blend_max <= 1:
+            raise ValueError("_blend_min must be at most _blend_max, both in [0, 1]")
+        if not 0 <= self.perlin_min <= self.perlin_max:
+            raise ValueError("_perlin_min must be at most _perlin_max, both at least 0")
+        if self.retry_empty_mask < 0:
+            raise ValueError(f"_retry_empty_mask must be at least 0, not {self.retry_empty_mask}")
 
     def num_defects(self, count: int, generator: torch.Generator) -> int:
         """Draw how many of `count` images get a defect: they are the first ones, the order being random."""
@@ -68,8 +86,8 @@ class DefectSimulator:
         count = len(texture)
         if count:
             mask[:count] = self._masks(count, (clean.shape[2], clean.shape[3]), generator, clean.device)
-            low, high = self.blend
-            weight = low + (high - low) * torch.rand(count, 1, 1, 1, generator=generator)
+            share = torch.rand(count, 1, 1, 1, generator=generator)
+            weight = self.blend_min + (self.blend_max - self.blend_min) * share
             mixed = torch.lerp(vary_textures(texture, generator), clean[:count], weight.to(clean.device))
             defective[:count] = torch.where(mask[:count, None] > 0, mixed, clean[:count])
         return Simulated(clean, defective, mask)
@@ -84,7 +102,7 @@ class DefectSimulator:
         self, count: int, size: tuple[int, int], generator: torch.Generator, device: torch.device
     ) -> Tensor:
         mask = self._draw(count, size, generator, device)
-        for _ in range(self.retries):
+        for _ in range(self.retry_empty_mask):
             row = (mask.sum(dim=(1, 2)) == 0).nonzero()[:, 0]
             if len(row) == 0:
                 break
@@ -94,6 +112,7 @@ class DefectSimulator:
     def _draw(
         self, count: int, size: tuple[int, int], generator: torch.Generator, device: torch.device
     ) -> Tensor:
-        noise = draw_perlin_noise(count, size, self.exponents, generator, device)
+        exponents = (self.perlin_min, self.perlin_max)
+        noise = draw_perlin_noise(count, size, exponents, generator, device)
         degrees = draw_degrees(count, QUARTER, generator, device)
-        return (rotate(noise[:, None], degrees)[:, 0] > self.threshold).float()
+        return (rotate(noise[:, None], degrees)[:, 0] > self.perlin_threshold).float()

@@ -88,9 +88,11 @@ _OPERATIONS: tuple[Callable[[_Operations, Tensor], Tensor], ...] = (
 
 
 def vary_textures(texture: Tensor, generator: torch.Generator) -> Tensor:
-    """Change each of (B, 3, H, W) textures in [0, 1] by three operations of its own, in an order of its own."""
+    """Change each of (B, 3, H, W) textures in [0, 1] by three operations, drawn for it with their order."""
     operations = _Operations(generator)
-    choice = torch.rand(len(texture), len(_OPERATIONS), generator=generator).argsort(dim=1)[:, :NUM_OPERATIONS]
+    choice = torch.rand(len(texture), len(_OPERATIONS), generator=generator).argsort(dim=1)[
+        :, :NUM_OPERATIONS
+    ]
     varied = texture.clone()
     for turn in choice.unbind(1):
         for number in turn.unique().tolist():
@@ -102,14 +104,15 @@ def vary_textures(texture: Tensor, generator: torch.Generator) -> Tensor:
 def generated_textures(
     count: int, size: tuple[int, int], generator: torch.Generator, device: torch.device
 ) -> Tensor:
-    """Return (B, 3, H, W) textures in [0, 1]: Perlin noise in each colour, coarse and fine ones mixed."""
+    """Return (B, 3, H, W) textures in [0, 1]: Perlin noise in each colour, on a grid of its own."""
     noise = draw_perlin_noise(3 * count, size, EXPONENTS, generator, device)
-    return (0.5 + 0.5 * noise).clamp(0, 1).unflatten(0, (count, 3))
+    texture: Tensor = (0.5 + 0.5 * noise).clamp(0, 1).unflatten(0, (count, 3))
+    return texture
 
 
 def shifted_images(image: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return `count` of (B, 3, H, W) images at random, each shifted in a circle, so that no part is in place."""
+    """Return `count` random ones of (B, 3, H, W) images, each shifted in a circle: no part is in place."""
     rows = torch.randint(len(image), (count,), generator=generator).tolist()
     shifts = torch.rand(count, 2, generator=generator) * torch.tensor(image.shape[2:])
     pairs = zip(rows, shifts.long().tolist(), strict=True)
-    return torch.stack([image[row].roll(shift, dims=(1, 2)) for row, shift in pairs])
+    return torch.cat([image[:0], *(image[row : row + 1].roll(shift, dims=(2, 3)) for row, shift in pairs)])

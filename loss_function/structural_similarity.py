@@ -11,7 +11,9 @@ SIGMA = 1.5  # pixels
 CONSTANTS = (0.01, 0.03)  # shares of the value range that keep the two quotients finite
 
 
-def structural_similarity_loss(image: Tensor, target: Tensor, value_range: float | Literal["auto"] = 1.0) -> Tensor:
+def structural_similarity_loss(
+    image: Tensor, target: Tensor, value_range: float | Literal["auto"] = 1.0
+) -> Tensor:
     """Return 1 minus the mean structural similarity of two (B, C, H, W) images, a scalar.
 
     The Gaussian window is separable, so that 22 products per pixel do the work of 121. Outside of the images

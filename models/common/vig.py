@@ -1,8 +1,8 @@
 """ViG and pyramid ViG: the cells of a feature map as nodes of a graph that follows from the features.
 
-Source: Han et al., "Vision GNN: An Image is Worth Graph of Nodes", NeurIPS 2022. The modules have the names of
-the authors' code, so that its published weights fit. Differs from the source: no classifier, no dropout; the
-bias of the pyramid's distances is computed and not read from the weights.
+Source: Han et al., "Vision GNN: An Image is Worth Graph of Nodes", NeurIPS 2022. The modules have the names
+of the authors' code, so that its published weights fit. Differs from the source: no classifier, no dropout;
+the bias of the pyramid's distances is computed and not read from the weights.
 """
 
 from collections import OrderedDict
@@ -16,7 +16,12 @@ from torch.nn import functional as F
 INPUT_SIDE = 224  # pixels; the position table fits no other
 NUM_NEIGHBOURS = 9  # k of the first block
 GROUPS = 4  # of the convolution after the aggregation
-REDUCTIONS = (4, 2, 1, 1)  # side of the squares of nodes that are pooled to one neighbour, by stage of a pyramid
+REDUCTIONS = (
+    4,
+    2,
+    1,
+    1,
+)  # side of the squares of nodes that are pooled to one neighbour, by stage of a pyramid
 BLOCKS_PER_DILATION = 4  # every fourth block looks one step farther
 
 
@@ -45,7 +50,7 @@ class Grapher(nn.Module):
         channels: C.
         num_neighbours: k.
         dilation: every so manieth of the nearest k * dilation nodes is a neighbour.
-        reduction: side of the squares of nodes whose mean is one possible neighbour; 1 for the nodes themselves.
+        reduction: side of the squares of nodes whose mean is a possible neighbour; 1 for no squares.
         side: of the feature map, in nodes, for a bias towards near positions; None for no bias.
     """
 
@@ -116,7 +121,8 @@ class Vig(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Map a normalised (B, 3, 224, 224) image to its features by layer."""

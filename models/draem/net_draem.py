@@ -1,7 +1,9 @@
 """DRAEM's nets: an autoencoder that repairs defects, and a U-Net that compares image and repair.
 
-Source: Zavrtanik et al., "DRAEM", ICCV 2021, section 3, and the authors' code. Differs from the source: nowhere.
+Source: Zavrtanik et al., "DRAEM", ICCV 2021, section 3, and the authors' code. Differs from it: nowhere.
 """
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ SCORE_SIDE = 21  # pixels; side of the square whose mean probability scores an i
 def _convolutions(*channels: int) -> nn.Sequential:
     """Return 3x3 convolutions, each with BatchNorm and ReLU, from width to width."""
     modules: list[nn.Module] = []
-    for inputs, outputs in zip(channels, channels[1:], strict=False):
+    for inputs, outputs in pairwise(channels):
         modules += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
     return nn.Sequential(*modules)
 
@@ -92,16 +94,13 @@ class DiscriminativeNet(nn.Module):
         super().__init__()
         widths = [factor * width for factor in (1, 2, 4, 8, 8, 8)]
         inputs = [6, *widths[:-1]]
-        self.encoder = nn.ModuleList(
-            _convolutions(a, b, b) for a, b in zip(inputs, widths, strict=True)
-        )
+        self.encoder = nn.ModuleList(_convolutions(a, b, b) for a, b in zip(inputs, widths, strict=True))
         below = [8 * width, 8 * width, 4 * width, 2 * width, width]  # channels that come up
         skipped = widths[-2::-1]
         risen = [8 * width, 4 * width, 2 * width, width, width]  # channels after the doubling
         self.up = nn.ModuleList(_convolutions(a, b) for a, b in zip(below, risen, strict=True))
         self.decoder = nn.ModuleList(
-            _convolutions(a + s, b, b)
-            for a, s, b in zip(risen, skipped, [*below[1:], width], strict=True)
+            _convolutions(a + s, b, b) for a, s, b in zip(risen, skipped, [*below[1:], width], strict=True)
         )
         self.last = nn.Conv2d(width, 2, 3, padding=1)
 
@@ -143,7 +142,9 @@ class DraemNet(nn.Module):
         """
         height, width = image.shape[2:]
         if height % MULTIPLE or width % MULTIPLE:
-            raise ValueError(f"an image of {height} x {width} pixels; its sides must be multiples of {MULTIPLE}")
+            raise ValueError(
+                f"an image of {height} x {width} pixels; its sides must be multiples of {MULTIPLE}"
+            )
         repair = self.reconstructive(image)
         return repair, self.discriminative(torch.cat([repair, image], dim=1))
 

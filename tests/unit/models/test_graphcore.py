@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from configuration.config import load_config
 from configuration.errors import UserError
 from data_io.data_holder import DataHolder
 from data_io.records import ScoringBatch, Task
 from dataset._example import Example
-from metric.evaluate import evaluate
 from models.common.nearest import NearestNeighbours
 from models.common.patch_embedding import average_embedding
 from paradigms.method_factory import build_method
@@ -117,9 +117,7 @@ def test_the_graph_nets_take_one_size_of_images() -> None:
         build(net="vig_ti_224_gelu", side=256)
 
 
-def test_missing_weights_name_the_file_and_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_weights_name_the_file_and_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(*_words: object, **_more: object) -> None:
         raise OSError("no network")
 
@@ -130,18 +128,24 @@ def test_missing_weights_name_the_file_and_its_place(
         build_method(config, store=None)
 
 
-@pytest.mark.parametrize(("net", "side", "floor"), [("net_tiny", 128, 0.8), ("vig_ti_224_gelu", 224, 0.6)])
-def test_four_shots_find_the_defects_of_the_example(
-    net: str, side: int, floor: float, example_root: Path
-) -> None:
-    weights = "imagenet" if net == "net_tiny" else "none"
-    words = ["-f", "-fe", "4", "-m", "graphcore", "-n", net, "-d", "_example", "-tid", "1", "-w", weights]
-    size = ["--set", f"data_size={side}", "--set", f"data_crop_size={side}"]
-    config = load_config([*words, *size, "-rp", str(example_root), "-g", "cpu"])
+def test_defects_of_the_example_are_found(example_root: Path) -> None:
+    words = [
+        "-v",
+        "-m",
+        "graphcore",
+        "-n",
+        "net_tiny",
+        "-d",
+        "_example",
+        "-tid",
+        "0",
+        "-rp",
+        str(example_root),
+    ]
+    config = load_config([*words, "--set", "data_size=64", "--set", "data_crop_size=64", "-g", "cpu"])
     method, _ = build_method(config, store=None)
     step = DataHolder(Example, config).create()[0]
     method.train_model(step.train_loader, step.plan.task)
     found = method.prediction(step.tests[0].loader)
-    labels = torch.tensor([sample.image_label for sample in step.tests[0].plan.samples]).numpy()
-    metrics = evaluate(found.image_score, labels, None, step.tests[0].ground_truth_mask)
-    assert (metrics["image_auroc"] or 0) > floor
+    labels = [sample.image_label for sample in step.tests[0].plan.samples]
+    assert roc_auc_score(labels, found.image_score) > 0.8  # 0.87; noise is within 0.33 and 0.67 as a rule
