@@ -1,6 +1,6 @@
 """What memory-bank methods share: patch features, a coreset chosen among random projections, and its search.
 
-One pass projects the patch features, the coreset picks rows, and a second pass over the cached maps gathers them.
+One pass projects the patch features, the coreset picks rows, a second pass over the cached maps gathers them.
 """
 
 from abc import abstractmethod
