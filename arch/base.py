@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from configuration.config import RunConfig
-from data_io.records import Bar, BatchLoader, ScoringBatch, Task, no_bar
+from data_io.records import Bar, BatchLoader, ImageReader, ScoringBatch, Task, no_bar
 from models.common.backbone import Backbone
 
 ALL_SETTINGS = ("vanilla", "semi", "fewshot", "continual", "noisy", "transfer")
@@ -62,6 +63,8 @@ class ModelBase(ABC):
         needs_reference: whether the method asks for normal reference images.
         needs_grad: whether scoring needs gradients (maps by gradient); likewise.
         train_aug_types: what `-tag` may name: how the method changes its training images.
+        image_folder: a folder of images besides the data set's that the method wants, such as textures.
+        folder_images: the images of that folder, of the data set's size; set by the runner.
         feature_reader: reads frozen features through the cache; set by the runner.
         bar: makes a progress bar for work of a kind and a length; set by the runner.
         keep: puts the state of an unfinished training on disk; set by the runner.
@@ -86,6 +89,8 @@ class ModelBase(ABC):
 
     net: nn.Module
     backbone: Backbone | None = None
+    image_folder: Path | None = None
+    folder_images: ImageReader | None = None
     feature_reader: Callable[[ScoringBatch], dict[str, Tensor]] | None = None
     bar: Callable[[str, int], AbstractContextManager[Bar]] = staticmethod(no_bar)
     keep: Callable[[dict[str, Any]], None] = staticmethod(lambda _state: None)

@@ -14,7 +14,6 @@ from arch.training_loop import TrainingLoop
 from configuration.config import RunConfig
 from data_io.records import BatchLoader, Task, TrainBatch
 
-
 GOING_ON = ("continual", "transfer")  # settings in which a model is trained more than once
 Turns = Iterator[tuple[Tensor, Sequence[Optimizer]]]  # losses, each with the optimisers that follow it
 

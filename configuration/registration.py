@@ -33,6 +33,8 @@ MODELS: dict[str, Row] = {
     "favae": ("arch.favae", "FAVAE"),
     "devnet": ("arch.devnet", "DevNet"),
     "dra": ("arch.dra", "DRA"),
+    "graphcore": ("arch.graphcore", "GraphCore"),
+    "draem": ("arch.draem", "DRAEM"),
 }
 
 DATASETS: dict[str, Row] = {
@@ -61,6 +63,14 @@ NETS: dict[str, tuple[str, str]] = {
     "efficientnet_b5": (BACKBONE, "EfficientNet-B5, ImageNet weights of torchvision"),
     "vit_b_16": (BACKBONE, "ViT-B/16, ImageNet weights of torchvision"),
     "net_tiny": (BACKBONE, "small convolutional net whose weights ship in checkpoints/"),
+    "vig_ti_224_gelu": (BACKBONE, "Vision GNN, tiny, ImageNet weights of its authors"),
+    "vig_s_224_gelu": (BACKBONE, "Vision GNN, small, ImageNet weights of its authors"),
+    "vig_b_224_gelu": (BACKBONE, "Vision GNN, base, ImageNet weights of its authors"),
+    "pvig_ti_224_gelu": (BACKBONE, "pyramid Vision GNN, tiny, ImageNet weights of its authors"),
+    "pvig_s_224_gelu": (BACKBONE, "pyramid Vision GNN, small, ImageNet weights of its authors"),
+    "pvig_m_224_gelu": (BACKBONE, "pyramid Vision GNN, medium, ImageNet weights of its authors"),
+    "pvig_b_224_gelu": (BACKBONE, "pyramid Vision GNN, base, ImageNet weights of its authors"),
+    "net_draem": (OWN, "the two nets of draem"),
     "net_example": (OWN, "the net of _example"),
     "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
     "net_favae": (OWN, "the net of favae; -bb chooses its backbone"),

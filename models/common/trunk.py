@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.common.net_tiny import NetTiny
+from models.common.vig import INPUT_SIDE, VIG_NETS, Vig, block_names
 
 if TYPE_CHECKING:
     from torchvision.models import VisionTransformer
@@ -20,10 +21,11 @@ POOLED = "pooled"
 _RESNETS = {"resnet18": "resnet18", "wide_resnet50": "wide_resnet50_2"}  # our name -> torchvision's
 _VGG16_LAYERS = {"layer0": 8, "layer1": 15, "layer2": 22, "layer3": 29}  # the ReLUs before its poolings
 _EFFICIENTNET_STAGES = {"layer1": "2", "layer2": "3", "layer3": "5", "layer4": "6"}  # layer4 is not the last
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 _TIMM_STRIDES = {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}
 _VIT_INPUT = (224, 224)  # pixels
+_VIG_MEAN = _VIG_STD = (0.5, 0.5, 0.5)  # of the authors' weights
 _VIT_STEP = 3  # layer1..layer4 are blocks 3, 6, 9 and 12
 
 
@@ -38,8 +40,8 @@ class Trunk(NamedTuple):
     """
 
     net: nn.Module
-    mean: Sequence[float] = _IMAGENET_MEAN
-    std: Sequence[float] = _IMAGENET_STD
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
     input_size: tuple[int, int] | None = None
 
 
@@ -68,7 +70,13 @@ def build_trunk(name: str, layers: Sequence[str]) -> Trunk:
         _check_layers(name, layers, MAP_LAYERS)
         net = _torchvision_models().efficientnet_b5().features
         return Trunk(StageTrunk(net, layers, last="8", stages=_EFFICIENTNET_STAGES))
-    known = ", ".join([*_RESNETS, "efficientnet_b5", "vgg16", "vit_b_16", "net_tiny", "timm/<model>"])
+    if name in VIG_NETS:
+        shape = VIG_NETS[name]
+        _check_layers(name, layers, block_names(shape))
+        return Trunk(Vig(shape, layers), _VIG_MEAN, _VIG_STD, (INPUT_SIDE, INPUT_SIDE))
+    known = ", ".join(
+        [*_RESNETS, "efficientnet_b5", "vgg16", "vit_b_16", *VIG_NETS, "net_tiny", "timm/<model>"]
+    )
     raise ValueError(f"no backbone is called '{name}'; there are {known}")
 
 
