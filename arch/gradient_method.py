@@ -1,8 +1,9 @@
 """What methods trained by gradient descent share: the one training loop of the project."""
 
 import logging
+import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ class GradientMethod(ModelBase):
     """Train `self.net` on shuffled batches; the last epoch is the result.
 
     Every epoch draws its order and its noise from seeds of its own. The next task of a continual run, or the
-    target of a transfer, goes on from the weights that there are; `_continual: replace` and
-    `_transfer: replace` start it anew.
+    target of a transfer, goes on from the weights and the moments of the optimisers that there are, with the
+    first learning rate; `_continual: replace` and `_transfer: replace` start it anew.
 
     Attributes:
         gradient_clip: largest norm of the gradient of all parameters together; None for no bound.
@@ -33,10 +34,20 @@ class GradientMethod(ModelBase):
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
         self._first_state: dict[str, Tensor] = {}
+        self._optimizers: Sequence[Optimizer] = ()
 
     @abstractmethod
     def loss(self, batch: TrainBatch) -> Tensor:
         """Return the scalar loss of one batch."""
+
+    def turns(
+        self, batch: TrainBatch, optimizers: Sequence[Optimizer]
+    ) -> Iterator[tuple[Tensor, Sequence[Optimizer]]]:
+        """Yield the losses of a batch, each with the optimisers that follow it before the next is asked for.
+
+        All optimisers follow one loss, unless nets of a method play against each other.
+        """
+        yield self.loss(batch), optimizers
 
     @abstractmethod
     def optimizers(self) -> Sequence[Optimizer]:
@@ -84,7 +95,7 @@ class GradientMethod(ModelBase):
         self._start_anew(task)
         self.begin_task(train_loader, task)
         num_epochs = self.num_epochs(task)
-        optimizers = self.optimizers()
+        optimizers = self._optimizers_of(task)
         schedulers = self.schedulers(optimizers, num_epochs)
         with self.bar("train", num_epochs * len(train_loader)) as bar:
             for epoch in range(num_epochs):
@@ -101,25 +112,36 @@ class GradientMethod(ModelBase):
         self.end_task(train_loader, task)
 
     def _start_anew(self, task: Task) -> None:
-        """Keep the first weights where a later task may want them; take them back where it does."""
+        """Keep the first weights for the next tasks, which take them back where they start anew."""
+        if task.step > 0 and self.mode(task) == "replace":
+            self.net.load_state_dict(self._first_state)
         if task.step == 0 and task.setting in ("continual", "transfer"):
             self._first_state = {key: value.clone() for key, value in self.net.state_dict().items()}
-        elif self.mode(task) == "replace":
-            self.net.load_state_dict(self._first_state)
+
+    def _optimizers_of(self, task: Task) -> Sequence[Optimizer]:
+        """Return the optimisers of the task before, where this one goes on from it, else new ones."""
+        if self.mode(task) != "finetune" or not self._optimizers:
+            self._optimizers = self.optimizers()
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group.pop("initial_lr", group["lr"])  # a schedule begins with every task
+        return self._optimizers
 
     def _step(self, batch: TrainBatch, optimizers: Sequence[Optimizer], epoch: int) -> float:
-        loss = self.loss(batch)
-        value = float(loss.detach())
-        if not torch.isfinite(loss.detach()):
-            raise UserError(
-                f"{self.config.run.model}: the loss is {value} in epoch {epoch + 1}; "
-                "lower the learning rate, or use --amp off"
-            )
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.gradient_clip)
-        for optimizer in optimizers:
-            optimizer.step()
-        return value
+        """Descend along every loss of one batch; return the first one."""
+        values = []
+        for loss, followers in self.turns(batch, optimizers):
+            values.append(float(loss.detach()))
+            if not math.isfinite(values[-1]):
+                raise UserError(
+                    f"{self.config.run.model}: the loss is {values[-1]} in epoch {epoch + 1}; "
+                    "lower the learning rate, or use --amp off"
+                )
+            for optimizer in followers:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if self.gradient_clip is not None:
+                torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.gradient_clip)
+            for optimizer in followers:
+                optimizer.step()
+        return values[0]

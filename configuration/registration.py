@@ -25,6 +25,7 @@ MODELS: dict[str, Row] = {
     "softpatch": ("arch.softpatch", "SoftPatch"),
     "cfa": ("arch.cfa", "CFA"),
     "simplenet": ("arch.simplenet", "SimpleNet"),
+    "reverse": ("arch.reverse", "ReverseDistillation"),
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
 }
@@ -55,6 +56,7 @@ NETS: dict[str, tuple[str, str]] = {
     "net_tiny": (BACKBONE, "small convolutional net whose weights ship in checkpoints/"),
     "net_example": (OWN, "the net of _example"),
     "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
+    "net_reverse": (OWN, "the net of reverse; -bb chooses its backbone"),
 }
 
 SETTINGS: dict[str, str] = {
