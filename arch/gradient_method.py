@@ -15,6 +15,8 @@ from configuration.config import RunConfig
 from configuration.errors import UserError
 from data_io.records import BatchLoader, Task, TrainBatch, derive_seed
 
+Turns = Iterator[tuple[Tensor, Sequence[Optimizer]]]  # losses, each with the optimisers that follow it
+
 logger = logging.getLogger(__name__)
 
 
@@ -36,13 +38,11 @@ class GradientMethod(ModelBase):
         self._first_state: dict[str, Tensor] = {}
         self._optimizers: Sequence[Optimizer] = ()
 
-    @abstractmethod
     def loss(self, batch: TrainBatch) -> Tensor:
-        """Return the scalar loss of one batch."""
+        """Return the scalar loss of one batch; a method has this, or `turns`."""
+        raise NotImplementedError(f"{type(self).__name__} has neither loss nor turns")
 
-    def turns(
-        self, batch: TrainBatch, optimizers: Sequence[Optimizer]
-    ) -> Iterator[tuple[Tensor, Sequence[Optimizer]]]:
+    def turns(self, batch: TrainBatch, optimizers: Sequence[Optimizer]) -> Turns:
         """Yield the losses of a batch, each with the optimisers that follow it before the next is asked for.
 
         All optimisers follow one loss, unless nets of a method play against each other.

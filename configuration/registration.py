@@ -26,6 +26,7 @@ MODELS: dict[str, Row] = {
     "cfa": ("arch.cfa", "CFA"),
     "simplenet": ("arch.simplenet", "SimpleNet"),
     "reverse": ("arch.reverse", "ReverseDistillation"),
+    "igd": ("arch.igd", "IGD"),
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
 }
@@ -56,6 +57,7 @@ NETS: dict[str, tuple[str, str]] = {
     "net_tiny": (BACKBONE, "small convolutional net whose weights ship in checkpoints/"),
     "net_example": (OWN, "the net of _example"),
     "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
+    "net_igd": (OWN, "the net of igd; -bb chooses its backbone"),
     "net_reverse": (OWN, "the net of reverse; -bb chooses its backbone"),
 }
 
