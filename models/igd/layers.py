@@ -5,43 +5,72 @@ convolution followed by the mean over 2 x 2 pixels is one of stride 2, each with
 entries are sums of the original's. That is exact, borders included, and takes less than half the products.
 """
 
+from abc import ABC, abstractmethod
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class EnlargingConv(nn.Conv2d):
-    """Double the sides by repetition, then convolve.
+class ResamplingConv(nn.Conv2d, ABC):
+    """What both kinds of convolution share: the kernel of one and how it becomes the other's.
 
     Args:
         before: channels that come in.
         after: channels that go out.
-        kernel_size: side of the kernel, odd.
+        kernel_size: side k of the kernel, odd.
         bias: whether a number is added to each channel.
     """
 
+    spread: Tensor  # (k^2, (k + 1)^2): which entries of the kernel each entry of the larger one sums up
+
     def __init__(self, before: int, after: int, kernel_size: int, bias: bool = True) -> None:
         super().__init__(before, after, kernel_size, padding=kernel_size // 2, bias=bias)
+        side = self.spread_of_side(kernel_size)
+        self.register_buffer("spread", torch.kron(side, side), persistent=False)
+
+    @staticmethod
+    @abstractmethod
+    def spread_of_side(kernel_size: int) -> Tensor:
+        """Return the (k, k + 1) matrix of one side."""
+
+    def larger_kernel(self) -> Tensor:
+        """Return the (C', C, k + 1, k + 1) kernel."""
+        side = self.kernel_size[0] + 1
+        return (self.weight.flatten(2) @ self.spread).unflatten(2, (side, side))
+
+
+class EnlargingConv(ResamplingConv):
+    """Double the sides by repetition, then convolve."""
+
+    @staticmethod
+    def spread_of_side(kernel_size: int) -> Tensor:
+        """Return what adds neighbours, back to front: a transposed convolution runs its kernel backwards."""
+        return _neighbours(kernel_size).flip(0)
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C', 2h, 2w)."""
-        kernel = 4 * _pair_means(self.weight.flip(2, 3)).transpose(0, 1)
-        return F.conv_transpose2d(feature, kernel, self.bias, stride=2, padding=self.kernel_size[0] // 2)
+        kernel, padding = self.larger_kernel().transpose(0, 1), self.kernel_size[0] // 2
+        return F.conv_transpose2d(feature, kernel, self.bias, stride=2, padding=padding)
 
 
-class ReducingConv(nn.Conv2d):
-    """Convolve, then average over 2 x 2 pixels; arguments as those of `EnlargingConv`."""
+class ReducingConv(ResamplingConv):
+    """Convolve, then average over 2 x 2 pixels."""
 
-    def __init__(self, before: int, after: int, kernel_size: int, bias: bool = True) -> None:
-        super().__init__(before, after, kernel_size, padding=kernel_size // 2, bias=bias)
+    @staticmethod
+    def spread_of_side(kernel_size: int) -> Tensor:
+        """Return what averages neighbours."""
+        return _neighbours(kernel_size) / 2
 
     def forward(self, feature: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, C', h / 2, w / 2)."""
-        return F.conv2d(feature, _pair_means(self.weight), self.bias, stride=2, padding=self.padding)
+        return F.conv2d(feature, self.larger_kernel(), self.bias, stride=2, padding=self.padding)
 
 
-def _pair_means(kernel: Tensor) -> Tensor:
-    """Return the (..., k + 1, k + 1) means of 2 x 2 neighbours in a (..., k, k) kernel with zeros around."""
-    return F.avg_pool2d(F.pad(kernel, (1, 1, 1, 1)), 2, stride=1)
+def _neighbours(count: int) -> Tensor:
+    """Return the (count, count + 1) matrix with ones on its diagonal and right of it."""
+    identity = torch.eye(count)
+    return F.pad(identity, (0, 1)) + F.pad(identity, (1, 0))
 
 
 class MapNorm(nn.LayerNorm):
