@@ -27,6 +27,8 @@ MODELS: dict[str, Row] = {
     "simplenet": ("arch.simplenet", "SimpleNet"),
     "fastflow": ("arch.fastflow", "FastFlow"),
     "csflow": ("arch.csflow", "CSFlow"),
+    "reverse": ("arch.reverse", "ReverseDistillation"),
+    "igd": ("arch.igd", "IGD"),
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
     "stpm": ("arch.stpm", "STPM"),
@@ -78,6 +80,8 @@ NETS: dict[str, tuple[str, str]] = {
     "net_fastflow": (OWN, "the net of fastflow; -bb chooses its backbone"),
     "net_devnet": (OWN, "the net of devnet; -bb chooses its backbone"),
     "net_dra": (OWN, "the net of dra; -bb chooses its backbone"),
+    "net_igd": (OWN, "the net of igd; -bb chooses its backbone"),
+    "net_reverse": (OWN, "the net of reverse; -bb chooses its backbone"),
 }
 
 SETTINGS: dict[str, str] = {
