@@ -8,45 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from arch.prediction import Prediction as Prediction
+from arch.prediction import TaskPrediction as TaskPrediction
+from arch.prediction import check
 from configuration.config import RunConfig
 from data_io.records import Bar, BatchLoader, ImageReader, ScoringBatch, Task, no_bar
 from models.common.backbone import Backbone
 
 ALL_SETTINGS = ("vanilla", "semi", "fewshot", "continual", "noisy", "transfer")
 LAYER_NETS = ("resnet18", "wide_resnet50", "net_tiny", "timm/*")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Raw scores of one batch; higher is more anomalous.
-
-    Args:
-        image_score: (B,) float32.
-        anomaly_map: (B, H, W) float32 at the size of the input; None from methods without maps.
-    """
-
-    image_score: Tensor
-    anomaly_map: Tensor | None
-
-
-@dataclass(frozen=True)
-class TaskPrediction:
-    """Raw scores of a whole test set, in its order.
-
-    Args:
-        image_score: (N,) float32.
-        anomaly_map: (N, H, W) float32, or None.
-        seconds: time of the scoring itself, with the device synchronised.
-    """
-
-    image_score: NDArray[np.float32]
-    anomaly_map: NDArray[np.float32] | None
-    seconds: float
 
 
 class ModelBase(ABC):
@@ -144,19 +117,9 @@ class ModelBase(ABC):
             if prediction.anomaly_map is not None:
                 maps.append(prediction.anomaly_map.detach().float().cpu())
             seconds += time.perf_counter() - start  # the copies to the host have synchronised the device
-            self._check(prediction, batch)
+            check(prediction, batch, type(self).__name__)
         anomaly_map = torch.cat(maps).numpy() if maps else None
         return TaskPrediction(torch.cat(scores).numpy(), anomaly_map, seconds)
-
-    def _check(self, prediction: Prediction, batch: ScoringBatch) -> None:
-        count, _, height, width = batch.image.shape
-        wanted = {"image_score": (count,), "anomaly_map": (count, height, width)}
-        for name, shape in wanted.items():
-            found: Tensor | None = getattr(prediction, name)
-            if found is not None and found.shape != shape:
-                raise ValueError(f"{type(self).__name__}: {name} is {tuple(found.shape)}, not {shape}")
-            if found is not None and not bool(torch.isfinite(found).all()):
-                raise FloatingPointError(f"{type(self).__name__}: {name} of this batch is not finite")
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all that was learned, as tensors."""
