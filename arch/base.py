@@ -5,7 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar, final
+from pathlib import Path
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from configuration.config import RunConfig
-from data_io.records import Bar, BatchLoader, ScoringBatch, Task, no_bar
+from data_io.records import Bar, BatchLoader, ImageReader, ScoringBatch, Task, no_bar
 from models.common.backbone import Backbone
 
 ALL_SETTINGS = ("vanilla", "semi", "fewshot", "continual", "noisy", "transfer")
@@ -62,8 +63,12 @@ class ModelBase(ABC):
         needs_reference: whether the method asks for normal reference images.
         needs_grad: whether scoring needs gradients (maps by gradient); likewise.
         train_aug_types: what `-tag` may name: how the method changes its training images.
+        image_folder: a folder of images besides the data set's that the method wants, such as textures.
+        folder_images: the images of that folder, of the data set's size; set by the runner.
         feature_reader: reads frozen features through the cache; set by the runner.
         bar: makes a progress bar for work of a kind and a length; set by the runner.
+        keep: puts the state of an unfinished training on disk; set by the runner.
+        interrupted: such a state, for `train_model` to go on from; methods that are not trained ignore it.
     """
 
     @dataclass(frozen=True)
@@ -84,8 +89,12 @@ class ModelBase(ABC):
 
     net: nn.Module
     backbone: Backbone | None = None
+    image_folder: Path | None = None
+    folder_images: ImageReader | None = None
     feature_reader: Callable[[ScoringBatch], dict[str, Tensor]] | None = None
     bar: Callable[[str, int], AbstractContextManager[Bar]] = staticmethod(no_bar)
+    keep: Callable[[dict[str, Any]], None] = staticmethod(lambda _state: None)
+    interrupted: Mapping[str, Any] | None = None
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -103,6 +112,11 @@ class ModelBase(ABC):
     def unsupported(cls, config: RunConfig) -> str | None:
         """Return why this configuration cannot be run, where that depends on keys; None if it can."""
         return None
+
+    def freeze_backbone(self) -> None:
+        """Fix the backbone if it is a frozen one; its weights are in place now, but not for good."""
+        if self.backbone is not None and self.has_frozen_backbone:
+            self.backbone.freeze()
 
     def features(self, batch: ScoringBatch) -> dict[str, Tensor]:
         """Return the feature maps (B, C, h, w) by layer, frozen ones from the cache if it has them."""
@@ -151,3 +165,12 @@ class ModelBase(ABC):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state_dict` returned."""
         self.net.load_state_dict(state)
+
+    def run_state(self) -> dict[str, Any]:
+        """Return what an interrupted run needs to go on with its next step."""
+        return {"learned": self.state_dict()}
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `run_state` returned."""
+        self.load_state_dict(state["learned"])
+        self.net.to(self.device)

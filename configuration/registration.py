@@ -25,10 +25,18 @@ MODELS: dict[str, Row] = {
     "softpatch": ("arch.softpatch", "SoftPatch"),
     "cfa": ("arch.cfa", "CFA"),
     "simplenet": ("arch.simplenet", "SimpleNet"),
+    "fastflow": ("arch.fastflow", "FastFlow"),
+    "csflow": ("arch.csflow", "CSFlow"),
+    "reverse": ("arch.reverse", "ReverseDistillation"),
+    "igd": ("arch.igd", "IGD"),
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
+    "stpm": ("arch.stpm", "STPM"),
+    "favae": ("arch.favae", "FAVAE"),
     "devnet": ("arch.devnet", "DevNet"),
     "dra": ("arch.dra", "DRA"),
+    "graphcore": ("arch.graphcore", "GraphCore"),
+    "draem": ("arch.draem", "DRAEM"),
 }
 
 DATASETS: dict[str, Row] = {
@@ -53,12 +61,27 @@ TIMM = "timm/"  # -n timm/<name> and -bb timm/<name> are backbones as well
 NETS: dict[str, tuple[str, str]] = {
     "resnet18": (BACKBONE, "ResNet-18, ImageNet weights of torchvision"),
     "wide_resnet50": (BACKBONE, "Wide ResNet-50-2, ImageNet weights of torchvision"),
+    "vgg16": (BACKBONE, "VGG-16 without batch norm, ImageNet weights of torchvision"),
+    "efficientnet_b5": (BACKBONE, "EfficientNet-B5, ImageNet weights of torchvision"),
     "vit_b_16": (BACKBONE, "ViT-B/16, ImageNet weights of torchvision"),
     "net_tiny": (BACKBONE, "small convolutional net whose weights ship in checkpoints/"),
+    "vig_ti_224_gelu": (BACKBONE, "Vision GNN, tiny, ImageNet weights of its authors"),
+    "vig_s_224_gelu": (BACKBONE, "Vision GNN, small, ImageNet weights of its authors"),
+    "vig_b_224_gelu": (BACKBONE, "Vision GNN, base, ImageNet weights of its authors"),
+    "pvig_ti_224_gelu": (BACKBONE, "pyramid Vision GNN, tiny, ImageNet weights of its authors"),
+    "pvig_s_224_gelu": (BACKBONE, "pyramid Vision GNN, small, ImageNet weights of its authors"),
+    "pvig_m_224_gelu": (BACKBONE, "pyramid Vision GNN, medium, ImageNet weights of its authors"),
+    "pvig_b_224_gelu": (BACKBONE, "pyramid Vision GNN, base, ImageNet weights of its authors"),
+    "net_draem": (OWN, "the two nets of draem"),
     "net_example": (OWN, "the net of _example"),
     "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
+    "net_favae": (OWN, "the net of favae; -bb chooses its backbone"),
+    "net_csflow": (OWN, "the net of csflow; -bb chooses its backbone"),
+    "net_fastflow": (OWN, "the net of fastflow; -bb chooses its backbone"),
     "net_devnet": (OWN, "the net of devnet; -bb chooses its backbone"),
     "net_dra": (OWN, "the net of dra; -bb chooses its backbone"),
+    "net_igd": (OWN, "the net of igd; -bb chooses its backbone"),
+    "net_reverse": (OWN, "the net of reverse; -bb chooses its backbone"),
 }
 
 SETTINGS: dict[str, str] = {

@@ -52,3 +52,16 @@ def test_mean_over_levels() -> None:
 
 def test_operators_follow_from_the_arguments_and_are_not_saved() -> None:
     assert not AnomalyMapper((4, 4), (8, 8)).state_dict()
+
+
+def test_smoothing_may_differ_down_and_across() -> None:
+    score = torch.rand(1, 12, 12, generator=torch.Generator().manual_seed(0))
+    found = AnomalyMapper((12, 12), (12, 12), (0.5, 2.0))(score)
+    np.testing.assert_allclose(found[0], gaussian_filter(score[0].double().numpy(), (0.5, 2.0)), atol=1e-6)
+
+
+def test_mixed_precision_rounds_no_map() -> None:
+    score = torch.rand(1, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = AnomalyMapper((8, 8), (32, 32))(score)
+    assert torch.equal(found, AnomalyMapper((8, 8), (32, 32))(score))
