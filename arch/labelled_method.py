@@ -33,7 +33,7 @@ class LabelledMethod(GradientMethod):
     class Params:
         """The keys that begin with an underscore, of every method of this kind."""
 
-        layer: str
+        layer: Literal["layer1", "layer2", "layer3", "layer4"]
         n_scales: int
         topk: float
         criterion: Literal["deviation", "bce", "focal"]

@@ -150,6 +150,7 @@ def test_an_epoch_has_its_fixed_number_of_batches(model: str, tmp_path: Path) ->
         (["train_batch_size=1"], "train_batch_size must be at least"),
         (["_n_scales=0"], "_n_scales"),
         (["_topk=1.5"], "_topk"),
+        (["_layer=pooled"], "_layer"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(model: str, keys: list[str], named: str, tmp_path: Path) -> None:

@@ -134,5 +134,5 @@ def test_defects_of_the_generated_product_are_found(kind: str, run_program: RunP
     words = [word for key in keys for word in ("--set", key)]
     model = ["-m", "devnet", "-n", "net_devnet", "-bb", "net_tiny"]
     (row,) = run_program("-s", "-san", "10", *model, "-d", "_example", "-ne", "4", *words)
-    assert float(row["image_auroc"]) > 0.85
+    assert float(row["image_auroc"]) > 0.8
     assert float(row["pixel_auroc"]) > 0.9
