@@ -28,8 +28,8 @@ SIDE = 128  # pixels
 SMALL = {  # keys of some methods that make them quick
     "sampler_percentage": "0.01",
     "top_k": "2",
-    "reconstructive_width": "4",
-    "discriminative_width": "4",
+    "reconstructive_width": "8",
+    "discriminative_width": "8",
 }
 LONG = {"draem": "it learns from scratch; test_draem.py trains it long enough"}  # not in two batches
 
