@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
 from arch.base import Prediction
 from arch.gradient_method import GradientMethod
-from augmentation.simulated_defect import DefectSimulator
+from augmentation.simulated_defect import DefectSimulator, Simulated
 from augmentation.texture import generated_textures, shifted_images
 from configuration.config import RunConfig
 from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch
@@ -78,9 +78,7 @@ class DRAEM(GradientMethod):
     def unsupported(cls, config: RunConfig) -> str | None:
         """Return why the nets cannot halve and double an image of this size; None if they can."""
         side = config.data.data_crop_size
-        if side % MULTIPLE:
-            return f"data_crop_size must be a multiple of {MULTIPLE}, not {side}"
-        return None
+        return f"data_crop_size must be a multiple of {MULTIPLE}, not {side}" if side % MULTIPLE else None
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
@@ -120,11 +118,10 @@ class DRAEM(GradientMethod):
 
     def loss(self, batch: TrainBatch) -> Tensor:
         """Return the errors of the repair against the clean image, and of the defects found."""
-        generator = torch.default_generator  # seeded for every epoch; on the CPU, whatever the device
-        texture = self._textures(batch.image, self.simulator.num_defects(len(batch.image), generator))
-        clean, defective, mask = self.simulator(batch.image, texture, generator)
+        with torch.autocast(self.device.type, enabled=False):  # colours need more than bfloat16's 8 bits
+            clean, defective, mask = self._simulated(batch.image)
         repair, logits = self.net(defective)
-        with torch.autocast(self.device.type, enabled=False):  # means of squares need more than 16 bits
+        with torch.autocast(self.device.type, enabled=False):  # and so do means of squares
             repair = repair.float()
             similarity = structural_similarity_loss(repair, clean, self.params.ssim_range)
             found = focal_loss(logits.float().softmax(1), mask)
@@ -135,11 +132,16 @@ class DRAEM(GradientMethod):
         _, logits = self.net(batch.image)
         probability = logits.float().softmax(1)[:, 1]
         score = image_score(probability) if self.params.image_score == "avg21" else probability.amax((1, 2))
-        return Prediction(image_score=score, anomaly_map=probability)
+        return Prediction(score, probability)
 
-    def _textures(self, image: Tensor, count: int) -> Tensor:
+    def _simulated(self, image: Tensor) -> Simulated:
+        """Return (B, 3, H, W) images without and with defects, and where these are."""
+        generator = torch.default_generator  # seeded for every epoch; on the CPU, whatever the device
+        texture = self._textures(image, self.simulator.num_defects(len(image), generator), generator)
+        return self.simulator(image, texture, generator)
+
+    def _textures(self, image: Tensor, count: int, generator: torch.Generator) -> Tensor:
         """Return (count, 3, H, W) textures in [0, 1]."""
-        generator = torch.default_generator
         if self.params.texture == "self":
             return shifted_images(image, count, generator)
         if self.folder_images is None:

@@ -30,8 +30,8 @@ SMALL = {  # keys of some methods that make them quick
     "top_k": "2",
     "flow_steps": "2",
     "n_coupling_blocks": "2",
-    "reconstructive_width": "4",
-    "discriminative_width": "4",
+    "reconstructive_width": "8",
+    "discriminative_width": "8",
 }
 LONG = {"draem": "it learns from scratch; test_draem.py trains it long enough"}  # not in two batches
 

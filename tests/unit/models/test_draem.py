@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
 
+from augmentation.simulated_defect import Simulated
 from configuration.config import load_config
 from configuration.errors import UserError
 from data_io.data_holder import DataHolder, Step
@@ -143,8 +144,8 @@ def recorded(method: Any, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     found: list[Tensor] = []
     original = method._textures
 
-    def record(image: Tensor, count: int) -> Tensor:
-        found.append(original(image, count))
+    def record(*words: Any) -> Tensor:
+        found.append(original(*words))
         return found[-1]
 
     monkeypatch.setattr(method, "_textures", record)
@@ -227,13 +228,24 @@ def test_labelled_anomalies_are_refused() -> None:
         config_of("-san", "2", setting="-s")
 
 
-def test_mixed_precision_keeps_the_losses_in_float32() -> None:
-    method = build()
-    batch = TrainBatch(random_images(4), torch.arange(4))
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = method.loss(batch)
-    assert loss.dtype == torch.float32
-    loss.backward()
+def test_mixed_precision_leaves_defects_and_losses_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = build("--set", "_p_anomaly=1.0")
+    batch = TrainBatch(random_images(30), torch.arange(30))  # enough for every operation on textures
+    found = []
+    original = method._simulated
+
+    def record(image: Tensor) -> Simulated:
+        found.append(original(image))
+        return found[-1]
+
+    monkeypatch.setattr(method, "_simulated", record)
+    for is_enabled in (True, False):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=is_enabled):
+            loss = method.loss(batch)
+        assert loss.dtype == torch.float32
+        loss.backward()
+    assert torch.equal(found[0].defective, found[1].defective)
     assert all(torch.isfinite(p.grad).all() for p in method.net.parameters())
 
 
