@@ -35,8 +35,8 @@ REAL_SHARE = 0.2  # how far a restored image is moved towards the real one befor
 class IGD(GradientMethod):
     """Train head and decoder against the critic; pooled features of a training image are computed once.
 
-    The next task of a continual run, or the target of a transfer, goes on from the weights and the moments of
-    Adam that there are (finetune), or starts anew (replace); centre and scale are always its own.
+    The next task, or the target of a transfer, goes on from the weights and the moments of Adam that there
+    are (finetune), or starts anew (replace); centre and scale are always its own.
     """
 
     @dataclass(frozen=True)
@@ -83,17 +83,16 @@ class IGD(GradientMethod):
         self.params = params
         self.backbone = Backbone(config.run.backbone, (POOLED,))
         sizes = params.latent_dimension, params.width, config.data.data_crop_size
-        net = IGDNet(self.backbone.channels[POOLED], *sizes, params.bn_mode == "train")
-        self.net = net.to(self.device)
-        self._pooled: list[Tensor] = []  # (B, F) features of this task's training images and mirror images
+        self.net = IGDNet(self.backbone.channels[POOLED], *sizes, params.bn_mode == "train").to(self.device)
+        self.pooled: list[Tensor] = []  # (B, F) features of this task's training images and mirror images
 
     @torch.no_grad()
     def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
         """Read the features of all training images and their mirror images; set centre and scale."""
         sides = [torch.tensor(False), torch.tensor(True)][: 1 + self.params.hflip]
         batches = (_mirrored(batch, side) for batch in train_loader for side in sides)
-        self._pooled = [self.features(batch)[POOLED] for batch in batches]
-        self.net.locate(self._pooled)
+        self.pooled = [self.features(batch)[POOLED] for batch in batches]
+        self.net.locate(self.pooled)
 
     def optimizers(self) -> Sequence[Optimizer]:
         """Return Adam for head and decoder, and Adam for the critic."""
@@ -116,8 +115,8 @@ class IGD(GradientMethod):
         code, restored = net(feature)
         share = (HALF * torch.rand(len(image))).to(code)
         net.critic.requires_grad_(False)  # the gradient passes through it, but it stays as it is
-        error = Reconstruction(image, restored, self.params.data_range).error()
-        error = error + gaussian_error(code, net.centre, net.scale)
+        found = Reconstruction(image, restored, self.params.data_range)
+        error = found.error() + gaussian_error(code, net.centre, net.scale)
         judged = net.critic(net.interpolated(code, share))
         yield error.mean() + INTERPOLATION_WEIGHT * judged.square().mean(), optimizers[:1]
         net.critic.requires_grad_(True)
@@ -130,10 +129,10 @@ class IGD(GradientMethod):
     def end_epoch(self, train_loader: BatchLoader, task: Task, epoch: int) -> None:
         """Set centre and scale anew every few epochs, and by the last head."""
         if epoch + 1 == self.num_epochs(task):
-            self.net.locate(self._pooled)
+            self.net.locate(self.pooled)
         elif (epoch + 1) % self.params.center_refresh_epochs == 0:
-            self.net.set_scale(self._pooled)  # by the centre before, as in the authors' code
-            self.net.set_centre(self._pooled)
+            self.net.set_scale(self.pooled)  # by the centre before, as in the authors' code
+            self.net.set_centre(self.pooled)
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Add the error of the drawn image and that of its code; the map is the former, pixel by pixel."""

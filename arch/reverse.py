@@ -106,10 +106,10 @@ class ReverseDistillation(GradientMethod):
         maps = self._maps(batch)
         levels = [cosine_distance(one, other, (1,)) for one, other in zip(maps, self.net(maps), strict=True)]
         size = (batch.image.shape[2], batch.image.shape[3])
-        anomaly_map = self._joined(levels, size)
+        anomaly_map = self.joined(levels, size)
         return Prediction(image_score=anomaly_map.amax(dim=(1, 2)), anomaly_map=anomaly_map)
 
-    def _joined(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    def joined(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Return the smoothed (B, H, W) sum or product of levels (B, h_l, w_l)."""
         sigma = self.params.sigma
         is_sum = self.params.map_mode == "add"  # then the levels may be smoothed one by one, at a lower cost

@@ -10,10 +10,8 @@ from models.igd.layers import EnlargingBlock, EnlargingConv, ReducingBlock
 LEAST_SIDE = 64  # pixels; the decoder starts from one cell for each square of this side
 SMALLEST_CENTRE = 0.1  # components of the centre nearer to 0 are moved away from it, as in the authors' code
 SMALLEST_SCALE = 1.0  # likewise
-MEAN, STD = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of ImageNet's channels
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's channels; images are drawn in their units
+STD = (0.229, 0.224, 0.225)
 
 
 class Decoder(nn.Module):
@@ -103,6 +101,7 @@ class IGDNet(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
+        self.train()
 
     def train(self, mode: bool = True) -> "IGDNet":
         """Set the mode as every module does; of the decoder only where its batch normalisation learns."""
