@@ -49,6 +49,10 @@ class GradientMethod(ModelBase):
     def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
         """Prepare for a task before its first epoch, for instance by statistics of the data."""
 
+    def num_batches(self, train_loader: BatchLoader) -> int:
+        """Return the batches of an epoch; those of one pass unless `epoch_rows` gives other rows."""
+        return len(train_loader)
+
     def epoch_rows(self, train_loader: BatchLoader, task: Task, epoch: int) -> Tensor:
         """Return the (M,) rows of the training images that an epoch goes through, in its order."""
         return torch.randperm(train_loader.num_images, generator=task.generator(f"order {epoch}"))
@@ -86,7 +90,7 @@ class GradientMethod(ModelBase):
         num_epochs = self.num_epochs(task)
         optimizers = self.optimizers()
         schedulers = self.schedulers(optimizers, num_epochs)
-        with self.bar("train", num_epochs * len(train_loader)) as bar:
+        with self.bar("train", num_epochs * self.num_batches(train_loader)) as bar:
             for epoch in range(num_epochs):
                 torch.manual_seed(derive_seed(task.seed, task.setting, task.id, task.step, "epoch", epoch))
                 self.net.train()
@@ -101,11 +105,11 @@ class GradientMethod(ModelBase):
         self.end_task(train_loader, task)
 
     def _start_anew(self, task: Task) -> None:
-        """Keep the first weights where a later task may want them; take them back where it does."""
+        """Keep the first weights for the next tasks, which take them back where they start anew."""
+        if task.step > 0 and self.mode(task) == "replace":
+            self.net.load_state_dict(self._first_state)
         if task.step == 0 and task.setting in ("continual", "transfer"):
             self._first_state = {key: value.clone() for key, value in self.net.state_dict().items()}
-        elif self.mode(task) == "replace":
-            self.net.load_state_dict(self._first_state)
 
     def _step(self, batch: TrainBatch, optimizers: Sequence[Optimizer], epoch: int) -> float:
         loss = self.loss(batch)

@@ -27,6 +27,8 @@ MODELS: dict[str, Row] = {
     "simplenet": ("arch.simplenet", "SimpleNet"),
     "padim": ("arch.padim", "PaDiM"),
     "spade": ("arch.spade", "SPADE"),
+    "cutpaste": ("arch.cutpaste", "CutPaste"),
+    "dne": ("arch.dne", "DNE"),
 }
 
 DATASETS: dict[str, Row] = {
