@@ -51,7 +51,8 @@ class CutPasteMethod(GradientMethod):
         if isinstance(self.backbone.trunk, VitTrunk):
             self.backbone.trunk.conv_proj.requires_grad_(False)  # steadies transformers; as upstream's net
         classes = len(TITLES[params.variant])
-        self.net = CutPasteNet(self.backbone, classes, params.head_layers, density).to(self.device)
+        self.net = CutPasteNet(self.backbone, classes, params.head_layers, density, params.fixed_norms)
+        self.net.to(self.device)
 
     @abstractmethod
     def learn_density(self, embedding: Tensor, num_images: int, task: Task) -> None:

@@ -14,6 +14,7 @@ class CutPasteParams:
     variant: Variant
     head_layers: int | None  # hidden layers besides the last; None: a linear head
     input_norm: Literal["imagenet", "half"]  # half: mean and standard deviation 0.5
+    fixed_norms: bool  # batch norms of the trunk keep their pretrained statistics
     post_rotation: float  # degrees, either way
     optimizer: Literal["sgd", "adam"]
     lr: float
@@ -24,8 +25,8 @@ class CutPasteParams:
     density_views: int  # embeddings of a density of few images, their views included
 
     def __post_init__(self) -> None:
-        bounds = {"frozen_steps": 0, "head_layers": 0, "post_rotation": 0, "steps_per_epoch": 1}
-        for key, least in {**bounds, "density_views": 1}.items():
+        least = {"frozen_steps": 0, "head_layers": 0, "post_rotation": 0, "lr": 0, "weight_decay": 0}
+        for key, bound in {**least, "steps_per_epoch": 1, "density_views": 1}.items():
             value = getattr(self, key)
-            if value is not None and value < least:
-                raise ValueError(f"_{key} must be at least {least}, not {value}")
+            if value is not None and value < bound:
+                raise ValueError(f"_{key} must be at least {bound}, not {value}")

@@ -17,6 +17,7 @@ class CutPasteNet(nn.Module):
         backbone: a net whose one layer is `pooled`.
         num_classes: normal, and each kind of made anomaly.
         head_layers: hidden layers of the head besides the last one; None: a linear head that starts from 0.
+        has_fixed_norms: whether the trunk's batch norms keep the statistics that they start with.
         density: of the embeddings; `forward` asks it.
     """
 
@@ -28,14 +29,25 @@ class CutPasteNet(nn.Module):
         num_classes: int,
         head_layers: int | None,
         density: NearestGaussian | KernelDensity,
+        has_fixed_norms: bool = False,
     ) -> None:
         super().__init__()
+        self.has_fixed_norms = has_fixed_norms
         self.width = backbone.channels["pooled"]
         self.backbone = backbone
         self.head = build_head(self.width, num_classes, head_layers)
         self.memory = GaussianMemory(self.width)
         self.density = density
         self.register_buffer("num_updates", torch.tensor(0))
+
+    def train(self, mode: bool = True) -> "CutPasteNet":
+        """Set the mode as every module does; fixed norms stay in evaluation mode."""
+        super().train(mode)
+        if self.has_fixed_norms:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def pool(self, image: Tensor) -> Tensor:
         """Map (B, 3, H, W) images in [0, 1] to the trunk's (B, D) features."""
