@@ -131,6 +131,21 @@ def test_at_first_only_the_head_is_trained(tmp_path: Path) -> None:
     assert moved == set(before), "the next task goes on from trained weights"
 
 
+@pytest.mark.parametrize("is_fixed", [True, False])
+def test_fixed_norms_keep_their_statistics_but_are_trained(is_fixed: bool, tmp_path: Path) -> None:
+    method = build(tmp_path, f"_fixed_norms={str(is_fixed).lower()}", "_frozen_steps=0")
+    before = {key: value.clone() for key, value in method.state_dict().items()}
+    method.train_model(loader(), task())
+    for name, stays in (
+        ("norm1.running_mean", is_fixed),
+        ("norm1.running_var", is_fixed),
+        ("norm1.weight", False),
+    ):
+        key = f"backbone.trunk.layer1.0.{name}"
+        assert torch.equal(method.state_dict()[key], before[key]) == stays
+    assert not torch.equal(method.state_dict()["head.0.1.running_mean"], before["head.0.1.running_mean"])
+
+
 def test_the_density_is_that_of_the_last_weights_on_clean_images_whatever_came_before(tmp_path: Path) -> None:
     method = build(tmp_path, epochs=2)
     method.train_model(loader(), task())
@@ -264,17 +279,14 @@ def test_normal_training_images_are_refused(tmp_path: Path) -> None:
     assert words("cutpaste", tmp_path, "-tag", "cutpaste").data.train_aug_type == "cutpaste"
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_it_finds_the_defects_of_the_generated_products(
-    seed: int, example_root: Path, tmp_path: Path
-) -> None:
-    keys = [f"data_size={SIDE * 2}", f"data_crop_size={SIDE * 2}"]
-    changes = [word for key in keys for word in ("--set", key)]
-    common = f"-v -m cutpaste -n net_tiny -d _example -tid 0 -ne 6 -g cpu --seed {seed}".split()
-    config = load_config([*common, "-rp", str(example_root), "-wd", str(tmp_path), *changes])
+def test_it_finds_the_defects_of_the_generated_products(example_root: Path, tmp_path: Path) -> None:
+    config = load_config(
+        f"-v -m cutpaste -n net_tiny -d _example -tid 0 -ne 8 -g cpu --seed 0 -rp {example_root} "
+        f"-wd {tmp_path} --set data_size={SIDE} --set data_crop_size={SIDE}".split()
+    )
     method, _ = build_method(config, store=None)
     step = DataHolder(Example, config).create()[0]
     method.train_model(step.train_loader, step.plan.task)
-    label = [sample.image_label for sample in step.tests[0].plan.samples]
-    found = method.prediction(step.tests[0].loader).image_score
-    assert image_metrics(found, np.array(label))["auroc"] > 0.7
+    label = np.array([sample.image_label for sample in step.tests[0].plan.samples])
+    found = method.prediction(step.tests[0].loader)
+    assert image_metrics(found.image_score, label)["auroc"] > 0.85, "untrained features give .79"

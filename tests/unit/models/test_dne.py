@@ -95,10 +95,15 @@ def test_renormalised_samples_have_length_one() -> None:
 
 @pytest.mark.parametrize("mixture", ["sample", "moments", "min"])
 def test_one_task_gives_the_scores_of_cutpaste(mixture: str, tmp_path: Path) -> None:
-    setting = "-v -tid 0"
-    method = build(tmp_path, f"_mixture={mixture}", setting=setting)
-    same = ["_variant=cutpaste", "_frozen_steps=0", "_optimizer=adam", "_lr=1.0e-4", "_weight_decay=3.0e-5"]
-    peer = build(tmp_path, *same, model="cutpaste", setting=setting)
+    own = [
+        "_variant=cutpaste",
+        "_fixed_norms=true",
+        "_frozen_steps=0",
+        "_optimizer=adam",
+        "_weight_decay=0.0",
+    ]
+    method = build(tmp_path, f"_mixture={mixture}", "_lr=0.001", "_weight_decay=0.0", setting="-v -tid 0")
+    peer = build(tmp_path, "_lr=0.001", *own, model="cutpaste", setting="-v -tid 0")
     for each in (method, peer):
         each.train_model(loader(0), task(setting="vanilla"))
     assert torch.equal(scores(method), scores(peer))
