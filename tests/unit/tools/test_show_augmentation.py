@@ -13,7 +13,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tree("mpdd", tmp_path_factory.mktemp("data") / "mpdd")
 
 
-def draw(path: Path, *words: str) -> np.ndarray:  # type: ignore[type-arg]
+def draw(path: Path, *words: str) -> np.ndarray:
     assert main([*words, "-d", "mpdd", "-o", str(path)]) == 0
     return np.asarray(Image.open(path).convert("RGB"))
 
