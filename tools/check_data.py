@@ -190,12 +190,12 @@ def as_json(
     return json.dumps(report, indent=1)
 
 
-def data_root(name: str, own: Path | None) -> Path:
-    """Return the folder where a run would look for a data set; `own` is the folder typed with -dp."""
+def data_root(name: str, own: Path | None, root: Path | None = None) -> Path:
+    """Return the folder where a run would look for a data set, given what was typed with -dp and -rp."""
     folder = registration.ROOT / "configuration"
     train = merge.read_layer(folder, "2_train_base/centralized_learning.yaml")
     data = merge.read_layer(folder, f"{registration.DATASET_FOLDER}/{name}.yaml")
-    return paths.data_folder(own, None, str(data["data_path"].value), str(train["server_moda"].value))[0]
+    return paths.data_folder(own, root, str(data["data_path"].value), str(train["server_moda"].value))[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

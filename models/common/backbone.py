@@ -16,11 +16,13 @@ class Backbone(nn.Module):
     """A net that gives feature maps: trainable as it is, or frozen for extraction.
 
     Args:
-        name: resnet18, wide_resnet50, efficientnet_b5, vit_b_16, net_tiny or timm/<model>.
+        name: resnet18, wide_resnet50, efficientnet_b5, vgg16, vit_b_16, a name of VIG_NETS, net_tiny or
+            timm/<model>.
         layers: what `forward` returns, in this order, of layer1 to layer4 and pooled. In ResNets and timm
             models layer1 to layer4 are the maps of stride 4, 8, 16 and 32; in vit_b_16 the patch tokens after
-            blocks 3, 6, 9 and 12; net_tiny ends at layer3; layer4 of efficientnet_b5 is stage 6 of 7.
-            `pooled` is the mean over the net's last map, in vit_b_16 the class token after the final norm.
+            blocks 3, 6, 9 and 12. net_tiny and vgg16 end at layer3, and vgg16 has layer0, of stride 2;
+            layer4 of efficientnet_b5 is stage 6 of 7. `pooled` is the mean over the net's last map, in
+            vit_b_16 the class token after the final norm. The ViG nets have block0, block1, ... instead.
 
     Attributes:
         extraction_batch: images in a chunk by kind of device; chunks are always full, so that features do not
@@ -61,6 +63,11 @@ class Backbone(nn.Module):
             raise ValueError(f"{self.name} takes {'x'.join(map(str, self.input_size))} pixels, not {found}")
         features = self.trunk((image - self.mean) / self.std)
         return {layer: features[layer] for layer in self.layers}
+
+    def skip_normalisation(self) -> None:
+        """Take images as they are, in [0, 1]."""
+        self.mean.zero_()
+        self.std.fill_(1)
 
     def freeze(self) -> "Backbone":
         """Fix the weights, for good, and make scoring fast; return self."""

@@ -13,7 +13,7 @@ from main import main
 from tests import readme
 from tests.conftest import read_rows
 from tests.trees import Size, write_tree
-from tools import check_data
+from tools import check_data, show_augmentation
 
 MAKEFILE = (readme.ROOT / "Makefile").read_text(encoding="utf-8")
 RUNS = sorted({line for line in readme.commands() if line.startswith("python3 main.py")})
@@ -60,7 +60,7 @@ def test_a_run_gives_its_rows(line: str, data: dict[str, Path], tmp_path: Path) 
 
 @pytest.mark.parametrize("line", OTHERS)
 def test_another_command_is_there(
-    line: str, data: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    line: str, data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = shlex.split(line)
     if words[0] == "make":
@@ -68,6 +68,11 @@ def test_another_command_is_there(
     elif words[0] == "source":
         assert words[1] == ".venv/bin/activate"
         assert re.search(r"^VENV := \.venv$", MAKEFILE, re.MULTILINE)
+    elif words[2] == "tools.show_augmentation":
+        sheet = tmp_path / "sheet.png"
+        place = ["-dp", str(data[after(words, "-d")]), "-o", str(sheet)]
+        assert show_augmentation.main([*words[3:], *place]) == 0
+        assert sheet.is_file()
     else:
         assert words[:3] == ["python3", "-m", "tools.check_data"]
         assert check_data.main([*words[3:], "-dp", str(data[after(words, "-d")])]) == 0
