@@ -91,6 +91,19 @@ def test_a_block_is_undone_and_has_the_log_determinant_of_its_jacobian(
     assert log_det.item() == pytest.approx(expected, abs=1e-10)
 
 
+def test_mixed_precision_stays_inside_the_subnets() -> None:
+    block = with_gains(CrossScaleBlock(4, 8, 3, 3.0, SIDES)).float()
+    maps = [found.float() for found in random_maps(4, count=2)]
+    latents, log_det = block(maps)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, mixed_log_det = block(maps)
+    assert {found.dtype for found in (*mixed, mixed_log_det)} == {torch.float32}
+    for found, expected in zip(mixed, latents, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(mixed_log_det, log_det, rtol=0.1, atol=0.1)
+    assert not torch.equal(mixed_log_det, log_det)
+
+
 @pytest.mark.parametrize(("kernel_size", "side"), [(3, 6), (5, 6), (3, 1), (5, 1), (5, 2)])
 def test_interpolation_and_convolution_may_change_places(kernel_size: int, side: int) -> None:
     torch.manual_seed(0)

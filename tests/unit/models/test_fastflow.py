@@ -103,6 +103,17 @@ def test_a_block_is_freias_with_the_same_weights() -> None:
     torch.testing.assert_close(log_det, expected_log_det, rtol=1e-7, atol=1e-7)
 
 
+def test_mixed_precision_stays_inside_the_subnets() -> None:
+    net, feature_map = MapFlow((6, 8, 8), 2, 1.0, False, norm_affine=True, clamp=2.0), random(2, 6, 8, 8)
+    latent, log_det = net(feature_map)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, mixed_log_det = net(feature_map)
+    assert mixed.dtype == mixed_log_det.dtype == torch.float32
+    torch.testing.assert_close(mixed, latent, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(mixed_log_det, log_det, rtol=0.05, atol=0.05)
+    assert not torch.equal(mixed, latent)
+
+
 def test_scores_are_likelihoods_below_0_and_strong_anomalies_keep_their_order() -> None:
     assert torch.equal(cell_scores(torch.zeros(1, 3, 2, 2)), -torch.ones(1, 2, 2))
     constant = cell_scores(torch.full((1, 5, 2, 2), 1.7))
