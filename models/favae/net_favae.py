@@ -51,8 +51,8 @@ class FAVAENet(nn.Module):
 
     def __init__(self, side: int, channels: Sequence[int], strides: Sequence[int]) -> None:
         super().__init__()
-        if side % DEEPEST_STRIDE:
-            raise ValueError(f"data_crop_size must be a multiple of {DEEPEST_STRIDE}, not {side}")
+        if side % DEEPEST_STRIDE or side < 2 * DEEPEST_STRIDE:  # norms need two positions at least
+            raise ValueError(f"data_crop_size must be 32, 48, 64 or a higher multiple of 16, not {side}")
         if not set(strides) <= set(TAPS):
             raise ValueError(
                 f"maps of stride {', '.join(map(str, strides))}; the decoder has those of stride 2 to 16 only"

@@ -278,7 +278,8 @@ def test_patience_is_the_keys(tmp_path: Path) -> None:
     [
         ("_patience=0", "_patience must be at least 1 or null"),
         ("_sigma=-1", "_sigma must not be negative"),
-        ("data_crop_size=24", "data_crop_size must be a multiple of 16, not 24"),
+        ("data_crop_size=24", "data_crop_size must be 32, 48, 64 or a higher multiple of 16, not 24"),
+        ("data_crop_size=16", "not 16"),
     ],
 )
 def test_what_cannot_be_is_refused(key: str, message: str, tmp_path: Path) -> None:
