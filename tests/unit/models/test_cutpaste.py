@@ -173,6 +173,16 @@ def test_the_score_is_the_mahalanobis_distance_of_the_unit_embedding(tmp_path: P
     torch.testing.assert_close(scores(method).double(), square, rtol=1e-5, atol=0)
 
 
+def test_mixed_precision_trains_but_does_not_round_embeddings(tmp_path: Path) -> None:
+    method = build(tmp_path)
+    image = random_images(6, SIDE, seed=9)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert method.net.pool(image).dtype == torch.bfloat16
+        method.train_model(loader(), task())
+        mixed = scores(method)
+    assert torch.equal(mixed, scores(method))
+
+
 @pytest.mark.parametrize(("scope", "tasks"), [("last", 1), ("all", 2)])
 def test_a_task_replaces_the_density_or_stands_beside_it(scope: str, tasks: int, tmp_path: Path) -> None:
     method = build(tmp_path, f"_density_scope={scope}", epochs=1)
