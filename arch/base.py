@@ -5,47 +5,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar, final
+from pathlib import Path
+from typing import Any, ClassVar, final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from arch.prediction import Prediction as Prediction
+from arch.prediction import TaskPrediction as TaskPrediction
+from arch.prediction import check
 from configuration.config import RunConfig
-from data_io.records import Bar, BatchLoader, ScoringBatch, Task, no_bar
+from data_io.records import Bar, BatchLoader, ImageReader, ScoringBatch, Task, no_bar
 from models.common.backbone import Backbone
 
 ALL_SETTINGS = ("vanilla", "semi", "fewshot", "continual", "noisy", "transfer")
 LAYER_NETS = ("resnet18", "wide_resnet50", "net_tiny", "timm/*")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Raw scores of one batch; higher is more anomalous.
-
-    Args:
-        image_score: (B,) float32.
-        anomaly_map: (B, H, W) float32 at the size of the input; None from methods without maps.
-    """
-
-    image_score: Tensor
-    anomaly_map: Tensor | None
-
-
-@dataclass(frozen=True)
-class TaskPrediction:
-    """Raw scores of a whole test set, in its order.
-
-    Args:
-        image_score: (N,) float32.
-        anomaly_map: (N, H, W) float32, or None.
-        seconds: time of the scoring itself, with the device synchronised.
-    """
-
-    image_score: NDArray[np.float32]
-    anomaly_map: NDArray[np.float32] | None
-    seconds: float
 
 
 class ModelBase(ABC):
@@ -55,15 +29,19 @@ class ModelBase(ABC):
         Params: frozen record of the keys of the method's YAML that begin with an underscore.
         nets: what `-n` may name; "timm/*" stands for any timm model with feature maps.
         settings: settings that the method can run in; `setting_reason` says why not in the others.
-        localizes: whether `anomaly_map` is given.
+        localizes: whether `anomaly_map` is given; an instance may decide by its keys.
         has_frozen_backbone: whether the backbone stays as pretrained; only then are its features cached.
         rotates_features: whether the method rotates feature maps for `-ffa`.
         needs_labels: whether training batches must carry labels and masks.
         needs_reference: whether the method asks for normal reference images.
-        needs_grad: whether scoring needs gradients (maps by gradient).
+        needs_grad: whether scoring needs gradients (maps by gradient); likewise.
         train_aug_types: what `-tag` may name: how the method changes its training images.
+        image_folder: a folder of images besides the data set's that the method wants, such as textures.
+        folder_images: the images of that folder, of the data set's size; set by the runner.
         feature_reader: reads frozen features through the cache; set by the runner.
         bar: makes a progress bar for work of a kind and a length; set by the runner.
+        keep: puts the state of an unfinished training on disk; set by the runner.
+        interrupted: such a state, for `train_model` to go on from; methods that are not trained ignore it.
     """
 
     @dataclass(frozen=True)
@@ -73,18 +51,23 @@ class ModelBase(ABC):
     nets: ClassVar[tuple[str, ...]]
     settings: ClassVar[tuple[str, ...]] = ALL_SETTINGS
     setting_reason: ClassVar[str] = ""
-    localizes: ClassVar[bool] = True
     has_frozen_backbone: ClassVar[bool] = True
     rotates_features: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = False
-    needs_grad: ClassVar[bool] = False
     train_aug_types: ClassVar[tuple[str, ...]] = ("normal",)
+
+    localizes: bool = True
+    needs_grad: bool = False
 
     net: nn.Module
     backbone: Backbone | None = None
+    image_folder: Path | None = None
+    folder_images: ImageReader | None = None
     feature_reader: Callable[[ScoringBatch], dict[str, Tensor]] | None = None
     bar: Callable[[str, int], AbstractContextManager[Bar]] = staticmethod(no_bar)
+    keep: Callable[[dict[str, Any]], None] = staticmethod(lambda _state: None)
+    interrupted: Mapping[str, Any] | None = None
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -102,6 +85,11 @@ class ModelBase(ABC):
     def unsupported(cls, config: RunConfig) -> str | None:
         """Return why this configuration cannot be run, where that depends on keys; None if it can."""
         return None
+
+    def freeze_backbone(self) -> None:
+        """Fix the backbone if it is a frozen one; its weights are in place now, but not for good."""
+        if self.backbone is not None and self.has_frozen_backbone:
+            self.backbone.freeze()
 
     def features(self, batch: ScoringBatch) -> dict[str, Tensor]:
         """Return the feature maps (B, C, h, w) by layer, frozen ones from the cache if it has them."""
@@ -129,19 +117,9 @@ class ModelBase(ABC):
             if prediction.anomaly_map is not None:
                 maps.append(prediction.anomaly_map.detach().float().cpu())
             seconds += time.perf_counter() - start  # the copies to the host have synchronised the device
-            self._check(prediction, batch)
+            check(prediction, batch, type(self).__name__)
         anomaly_map = torch.cat(maps).numpy() if maps else None
         return TaskPrediction(torch.cat(scores).numpy(), anomaly_map, seconds)
-
-    def _check(self, prediction: Prediction, batch: ScoringBatch) -> None:
-        count, _, height, width = batch.image.shape
-        wanted = {"image_score": (count,), "anomaly_map": (count, height, width)}
-        for name, shape in wanted.items():
-            found: Tensor | None = getattr(prediction, name)
-            if found is not None and found.shape != shape:
-                raise ValueError(f"{type(self).__name__}: {name} is {tuple(found.shape)}, not {shape}")
-            if found is not None and not bool(torch.isfinite(found).all()):
-                raise FloatingPointError(f"{type(self).__name__}: {name} of this batch is not finite")
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return all that was learned, as tensors."""
@@ -150,3 +128,12 @@ class ModelBase(ABC):
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Restore what `state_dict` returned."""
         self.net.load_state_dict(state)
+
+    def run_state(self) -> dict[str, Any]:
+        """Return what an interrupted run needs to go on with its next step."""
+        return {"learned": self.state_dict()}
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `run_state` returned."""
+        self.load_state_dict(state["learned"])
+        self.net.to(self.device)

@@ -1,8 +1,8 @@
-"""What methods trained by gradient descent share: the one training loop of the project."""
+"""What methods trained by gradient descent share: what the training loop asks of them."""
 
-import logging
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,17 +10,18 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from arch.base import ModelBase
+from arch.training_loop import TrainingLoop
 from configuration.config import RunConfig
-from configuration.errors import UserError
-from data_io.records import BatchLoader, Task, TrainBatch, derive_seed
+from data_io.records import BatchLoader, Task, TrainBatch
 
-logger = logging.getLogger(__name__)
+GOING_ON = ("continual", "transfer")  # settings in which a model is trained more than once
+Turns = Iterator[tuple[Tensor, Sequence[Optimizer]]]  # losses, each with the optimisers that follow it
 
 
 class GradientMethod(ModelBase):
     """Train `self.net` on shuffled batches; the last epoch is the result.
 
-    Every epoch draws its order and its noise from seeds of its own. The next task of a continual run, or the
+    The next task of a continual run, or the
     target of a transfer, goes on from the weights that there are; `_continual: replace` and
     `_transfer: replace` start it anew.
 
@@ -33,10 +34,18 @@ class GradientMethod(ModelBase):
     def __init__(self, config: RunConfig) -> None:
         super().__init__(config)
         self._first_state: dict[str, Tensor] = {}
+        self._moments: list[dict[int, Any]] = []  # of each optimiser after the last task
 
-    @abstractmethod
     def loss(self, batch: TrainBatch) -> Tensor:
-        """Return the scalar loss of one batch."""
+        """Return the scalar loss of one batch; a method has this, or `turns`."""
+        raise NotImplementedError(f"{type(self).__name__} has neither loss nor turns")
+
+    def turns(self, batch: TrainBatch, optimizers: Sequence[Optimizer]) -> Turns:
+        """Yield the losses of a batch, each with the optimisers that follow it before the next is asked for.
+
+        All optimisers follow one loss, unless nets of a method play against each other.
+        """
+        yield self.loss(batch), optimizers
 
     @abstractmethod
     def optimizers(self) -> Sequence[Optimizer]:
@@ -79,51 +88,52 @@ class GradientMethod(ModelBase):
         key = "transfer" if task.setting == "transfer" else "continual"
         return str(getattr(self.config.params, key, "finetune"))
 
+    def is_done(self) -> bool:
+        """Return whether training may end before its last epoch; asked after every epoch."""
+        return False
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """Return what training keeps outside the net, such as the best state so far."""
+        return {}
+
+    def load_extra_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `extra_state` returned."""
+
+    def run_state(self) -> dict[str, Any]:
+        """Return what an interrupted run needs to go on with its next step."""
+        return {**super().run_state(), "first": self._first_state, "moments": self._moments}
+
+    def load_run_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `run_state` returned."""
+        super().load_run_state(state)
+        self._first_state, self._moments = state["first"], state["moments"]
+
     def train_model(self, train_loader: BatchLoader, task: Task) -> None:
-        """Train on one task.
+        """Train on one task, or go on where its training was interrupted.
 
         Raises:
             UserError: the loss is not finite any more.
         """
-        self._start_anew(task)
+        if self.interrupted is None:
+            self._start_anew(task)
         self.begin_task(train_loader, task)
-        num_epochs = self.num_epochs(task)
-        optimizers = self.optimizers()
-        schedulers = self.schedulers(optimizers, num_epochs)
-        with self.bar("train", num_epochs * self.num_batches(train_loader)) as bar:
-            for epoch in range(num_epochs):
-                torch.manual_seed(derive_seed(task.seed, task.setting, task.id, task.step, "epoch", epoch))
-                self.net.train()
-                for batch in train_loader.in_order(self.epoch_rows(train_loader, task, epoch)):
-                    loss = self._step(batch, optimizers, epoch)
-                    bar.set_postfix_str(f"epoch {epoch + 1}/{num_epochs}, loss {loss:.4g}", refresh=False)
-                    bar.update()
-                for scheduler in schedulers:
-                    scheduler.step()
-                self.end_epoch(train_loader, task, epoch)
-                logger.debug("task %s, epoch %d: loss %.6g", task.name, epoch + 1, loss)
+        loop = TrainingLoop(self, train_loader, task)
+        loop.run()
+        if task.setting in GOING_ON:
+            self._moments = [optimizer.state_dict()["state"] for optimizer in loop.optimizers]
         self.end_task(train_loader, task)
+
+    def carried_optimizers(self, task: Task) -> Sequence[Optimizer]:
+        """Return the optimisers of a task, with the moments of the task before where it goes on from it."""
+        optimizers = self.optimizers()
+        if self.mode(task) == "finetune" and self._moments:
+            for optimizer, moments in zip(optimizers, self._moments, strict=True):
+                optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        return optimizers
 
     def _start_anew(self, task: Task) -> None:
         """Keep the first weights for the next tasks, which take them back where they start anew."""
         if task.step > 0 and self.mode(task) == "replace":
             self.net.load_state_dict(self._first_state)
-        if task.step == 0 and task.setting in ("continual", "transfer"):
+        if task.step == 0 and task.setting in GOING_ON:
             self._first_state = {key: value.clone() for key, value in self.net.state_dict().items()}
-
-    def _step(self, batch: TrainBatch, optimizers: Sequence[Optimizer], epoch: int) -> float:
-        loss = self.loss(batch)
-        value = float(loss.detach())
-        if not torch.isfinite(loss.detach()):
-            raise UserError(
-                f"{self.config.run.model}: the loss is {value} in epoch {epoch + 1}; "
-                "lower the learning rate, or use --amp off"
-            )
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.gradient_clip)
-        for optimizer in optimizers:
-            optimizer.step()
-        return value

@@ -1,7 +1,6 @@
 """What memory-bank methods share: patch features, a coreset chosen among random projections, and its search.
 
-All patch features of a task never exist together: one pass projects them, the coreset picks rows, and a
-second pass over the cached feature maps gathers the picked rows at full width.
+One pass projects the patch features, the coreset picks rows, a second pass over the cached maps gathers them.
 """
 
 from abc import abstractmethod
@@ -16,7 +15,7 @@ from arch.base import LAYER_NETS, ModelBase, Prediction
 from augmentation.feature_rotation import with_rotations
 from configuration.config import RunConfig
 from data_io.records import BatchLoader, ScoringBatch, Task
-from models.common.anomaly_map import AnomalyMapper
+from models.common.anomaly_map import mean_anomaly_map
 from models.common.backbone import Backbone
 from models.common.coreset import greedy_coreset
 from models.patchcore.net_patchcore import Embedding, PatchCoreNet
@@ -31,7 +30,7 @@ class MemoryBankParams:
     layers: tuple[str, ...]
     patch_size: int  # side of the neighbourhood, in feature map cells
     sampler_name: str  # narrowed by each method; "identity" keeps all
-    sampler_percentage: float  # share of the patches that the coreset keeps, in (0, 1]; 1 keeps all
+    sampler_percentage: float | None  # share of the patches that the coreset keeps, in (0, 1]; None for all
     anomaly_scorer_num_nn: int
     distance: Literal["l2sq", "l2"]
     reweight: Literal["none", "paper", "upstream"]
@@ -40,7 +39,7 @@ class MemoryBankParams:
     transfer: Literal["append", "replace"]
 
     def __post_init__(self) -> None:
-        if not 0 < self.sampler_percentage <= 1:
+        if self.sampler_percentage is not None and not 0 < self.sampler_percentage <= 1:
             raise ValueError(f"_sampler_percentage must be in (0, 1], not {self.sampler_percentage}")
         if self.patch_size < 1 or self.patch_size % 2 == 0:
             raise ValueError(f"_patch_size must be odd, not {self.patch_size}")
@@ -51,7 +50,7 @@ class MemoryBankParams:
 class MemoryBankMethod(ModelBase):
     """Score patches by their distance to a coreset of the normal patches; nothing is trained by gradient."""
 
-    nets = LAYER_NETS
+    nets: ClassVar[tuple[str, ...]] = LAYER_NETS
     settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
     setting_reason = "it learns from normal images alone, labelled anomalies would enter its memory"
     rotates_features = True
@@ -85,6 +84,10 @@ class MemoryBankMethod(ModelBase):
     def start_distance(self, projected: Tensor, task: Task) -> Tensor | None:
         """Return the (N,) distances that the selection starts with; None to pick row 0 first."""
 
+    def num_picks(self, num_rows: int) -> int:
+        """Return how many of the patch features of a task the coreset keeps."""
+        return max(1, int(num_rows * (self.params.sampler_percentage or 1)))
+
     @torch.no_grad()
     def train_model(self, train_loader: BatchLoader, task: Task) -> None:
         """Select this task's coreset; keep earlier tasks' rows where `_continual` or `_transfer` says so."""
@@ -93,9 +96,8 @@ class MemoryBankMethod(ModelBase):
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Upsample and smooth the patch scores; the worst patch gives the image score."""
         image_score, patch_score = self.net(self._feature_maps(batch))
-        _, height, width = patch_score.shape
-        mapper = AnomalyMapper((height, width), (batch.image.shape[2], batch.image.shape[3]), SIGMA)
-        return Prediction(image_score=image_score, anomaly_map=mapper.to(self.device)(patch_score))
+        size = (batch.image.shape[2], batch.image.shape[3])
+        return Prediction(image_score, mean_anomaly_map([patch_score], size, SIGMA))
 
     def _feature_maps(self, batch: ScoringBatch) -> list[Tensor]:
         features = self.features(batch)
@@ -107,11 +109,10 @@ class MemoryBankMethod(ModelBase):
 
     def _coreset(self, train_loader: BatchLoader, task: Task) -> Tensor:
         """Return the (M, D) patch features of the training images that the sampler keeps."""
-        share = self.params.sampler_percentage
-        if self.params.sampler_name == "identity" or share == 1:
+        if self.params.sampler_name == "identity" or self.params.sampler_percentage == 1:
             return torch.cat([rows for rows, _ in self._patch_features(train_loader, "embed")])
         projected = self._projected(train_loader, task)
-        num_picks = max(1, int(len(projected) * share))
+        num_picks = self.num_picks(len(projected))
         with self.bar("coreset", num_picks) as bar:
             start = self.start_distance(projected, task)
             picks = greedy_coreset(projected, num_picks, start, on_progress=bar.update)

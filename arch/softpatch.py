@@ -79,7 +79,7 @@ class SoftPatch(MemoryBankMethod):
     def _select(self, train_loader: BatchLoader, task: Task) -> tuple[Tensor, Tensor]:
         """Return the (M,) rows that the sampler keeps and their (M,) weights."""
         projected = self._projected(train_loader, task)
-        num_picks = max(1, int(len(projected) * self.params.sampler_percentage))
+        num_picks = self.num_picks(len(projected))
         weight = self._outlier_weight(projected[:, PROJECTED_WIDTH:], train_loader.num_images)
         kept = weight <= self._limit(weight)
         if self.params.sampler_name == "identity" or num_picks >= int(kept.sum()):

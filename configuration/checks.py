@@ -23,6 +23,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "num_workers": (0, math.inf),
     "data_memory_mb": (0, math.inf),
     "feature_memory_mb": (0, math.inf),
+    "memory_limit_mb": (1, math.inf),
     "batch_limit": (1, math.inf),
     "semi_anomaly_num": (0, math.inf),
     "noisy_ratio": (0, math.inf),
@@ -88,7 +89,7 @@ def check_values(values: Values, setting: str) -> Iterator[str]:
     """Every number is in its range, everything typed is of use, and what belongs together fits."""
     yield from _check_ranges(values)
     yield from _check_use(values, setting)
-    yield from _check_built(values)
+    yield from _check_augmentation(values)
     yield from _check_files(values)
     yield from _check_sizes(values)
 
@@ -125,12 +126,8 @@ def _check_use(values: Values, setting: str) -> Iterator[str]:
             yield values[key].problem(key, f"has no effect without {name}")
 
 
-def _check_built(values: Values) -> Iterator[str]:
-    """Nothing is asked for that is planned only: it would be ignored."""
-    if _get(values, "resume") is not None:
-        yield values["resume"].problem(
-            "resume", "going on with an interrupted run is not built yet; start anew"
-        )
+def _check_augmentation(values: Values) -> Iterator[str]:
+    """Test images stay as they are; what becomes of training images is checked with the method."""
     if _get(values, "valid_aug_type") not in (None, "normal"):
         yield values["valid_aug_type"].problem("valid_aug_type", "test images are never changed; use normal")
 
@@ -139,7 +136,11 @@ def _check_files(values: Values) -> Iterator[str]:
     """What a run goes on from exists, and is one thing only."""
     if _get(values, "load_model") and _get(values, "load_model_dir") is None:
         yield values["load_model"].problem("load_model", "say where the model is with --load-model-dir DIR")
-    for key, is_there in (("load_model_dir", "is_dir"), ("split_file", "is_file")):
+    if _get(values, "load_model") and _get(values, "resume") is not None:
+        yield values["resume"].problem(
+            "resume", "goes on with a training, which --load-model skips; give one"
+        )
+    for key, is_there in (("load_model_dir", "is_dir"), ("resume", "is_dir"), ("split_file", "is_file")):
         path = _get(values, key)
         if path is not None and not getattr(path, is_there)():
             yield values[key].problem(key, f"no such {'folder' if is_there == 'is_dir' else 'file'}: {path}")

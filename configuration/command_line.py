@@ -45,6 +45,8 @@ def parse(argv: Sequence[str]) -> Request:
     overrides, override_problems = _overrides(given.pop("set", []))
     actions = {name: given.pop(name, False) for name in ("list", "dry_run")}
     flags = {key: _value(key, found) for key, found in given.items()}
+    if "transfer" in flags and "num_epochs" in flags:  # there -ne is the length of the second step
+        flags["transfer_num_epochs"] = flags.pop("num_epochs")
     problems += [f"{word!r} belongs to no flag" for word in strays] + override_problems
     problems += [
         f"{overrides[key].origin}: {flags[key].origin} sets it too; keep one"

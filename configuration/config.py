@@ -68,6 +68,7 @@ class DataSection:
     num_workers: int
     data_memory_mb: int  # decoded images above this are read from disk batch by batch
     feature_memory_mb: int  # frozen features above this are read from the cache or computed again
+    memory_limit_mb: int | None  # at most a quarter of it for each of the two above; None: no limit
     batch_limit: int | None  # training batches in a pass; only with --debug
     split_file: Path | None  # repeat the split of an earlier run
 
@@ -222,6 +223,7 @@ def _build(resolved: Resolved, params: object, dataset_params: object) -> RunCon
         "root_origin": root_origin,
         "weights": str(plain["weights"]),
         "num_epochs": plain.get("num_epochs"),
+        **_held_in_memory(plain),
         "mask_size": None if plain["mask_size"] == "native" else plain["mask_size"],
         "work_dir": plain["work_dir"] / "debug" if plain["debug"] else plain["work_dir"],
         "cache_dir": (plain["cache_dir"] or plain["work_dir"] / "cache") if plain["cache"] else None,
@@ -237,6 +239,16 @@ def _build(resolved: Resolved, params: object, dataset_params: object) -> RunCon
         origin=_origins(resolved, root_origin),
         notes=notes,
     )
+
+
+def _held_in_memory(plain: Mapping[str, Any]) -> dict[str, int]:
+    """Return how much of images and of features may be held, in MiB: at most half of a limit together.
+
+    The other half is for the program, the net and what a method learns.
+    """
+    limit = plain["memory_limit_mb"]
+    keys = ("data_memory_mb", "feature_memory_mb")
+    return {key: plain[key] if limit is None else min(plain[key], limit // 4) for key in keys}
 
 
 def _section(section: type[T], values: Mapping[str, Any]) -> T:

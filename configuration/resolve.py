@@ -57,7 +57,7 @@ def resolve(request: Request, hints: Mapping[str, object]) -> Resolved:
     setting = request.settings[0]
     files = _files(names)
     layers = _read(files)
-    typed = _typed(request, setting)
+    typed = {key: value for key, value in request.values.items() if key not in FLAG_ONLY}
     merged = merge(*layers, typed)
     names["net"] = merged.get("net", Value("", files[-1]))
     backbone = _backbone(names["net"], merged)
@@ -112,14 +112,6 @@ def _read(files: Sequence[str]) -> tuple[Layer, Layer, Layer]:
     raise_all(problems)
     dataset, train, model = layers
     return dataset, train, model
-
-
-def _typed(request: Request, setting: str) -> Layer:
-    """Return the typed keys; in the transfer setting -ne is the length of the second step."""
-    typed = {key: value for key, value in request.values.items() if key not in FLAG_ONLY}
-    if setting == "transfer" and "num_epochs" in typed and typed["num_epochs"].origin == "--num-epochs":
-        typed["transfer_num_epochs"] = typed.pop("num_epochs")
-    return typed
 
 
 def _backbone(net: Value, merged: Layer) -> Value:

@@ -103,10 +103,12 @@ class FeatureCache:
         return features
 
     def _remember(self, keys: Sequence[int], features: dict[str, Tensor]) -> None:
-        for index, key in enumerate(keys):
-            maps = {layer: values[index] for layer, values in features.items()}
-            size = sum(values.nbytes for values in maps.values())
-            if key in self._memory or size > self._memory_left:
-                continue
-            self._memory[key] = {layer: values.clone() for layer, values in maps.items()}
-            self._memory_left -= size
+        """Hold the new images of a batch in one piece: image by image they would fragment the memory."""
+        rows = {key: row for row, key in enumerate(keys) if key not in self._memory}
+        size = sum(values[0].nbytes for values in features.values()) * len(rows)
+        if size > self._memory_left:
+            return
+        held = {layer: values[list(rows.values())] for layer, values in features.items()}  # a copy
+        for place, key in enumerate(rows):
+            self._memory[key] = {layer: values[place] for layer, values in held.items()}
+        self._memory_left -= size

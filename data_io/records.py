@@ -143,6 +143,16 @@ class BatchLoader(Protocol):
         """Yield the images of these rows (M,) in this order, in batches; rows may repeat."""
 
 
+class ImageReader(Protocol):
+    """Decoded images by row."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def read(self, rows: Tensor) -> Tensor:
+        """Return the images of these rows as (B, 3, H, W) uint8 on the device."""
+
+
 class Bar(Protocol):
     """A progress bar that its loop moves on by itself."""
 

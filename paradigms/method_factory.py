@@ -10,9 +10,10 @@ from configuration import registration
 from configuration.config import RunConfig
 from configuration.errors import UserError
 from data_io.feature_cache import FeatureCache
+from data_io.image_folder import folder_images
 from data_io.records import derive_seed
 from data_io.tensor_store import TensorStore
-from tools.progress import progress_bar
+from tools.progress import progress, progress_bar
 from tools.weights import find_weights
 
 CHECKPOINTS_VARIABLE = "IMIAD_CHECKPOINTS"
@@ -32,6 +33,9 @@ def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBas
     except ValueError as error:  # a layer that the backbone lacks, a width that does not fit
         raise UserError(f"--model {config.run.model} with --net {config.run.net}: {error}") from error
     method.bar = progress_bar
+    if method.image_folder is not None:
+        images = folder_images(method.image_folder, config.data, method.device, store, progress)
+        method.folder_images = images
     if method.backbone is None:
         return method, ""
     wanted, side = method.backbone.input_size, config.data.data_crop_size
@@ -41,8 +45,8 @@ def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBas
         )
     weights = load_pretrained(method, config)
     method.backbone.to(method.device)
+    method.freeze_backbone()
     if method.has_frozen_backbone:
-        method.backbone.freeze()
         method.feature_reader = FeatureCache(
             method.backbone, store, config.data.feature_memory_mb, method.device, config.run.amp
         )

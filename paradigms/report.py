@@ -1,7 +1,7 @@
 """What a run leaves behind: rows, scores, pictures, models; each on disk before the next step begins."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from tools.record_helper import (
     append_summary,
     code_version,
     config_hash,
+    evaluated,
     setting_suffix,
 )
 from tools.run_folder import RunFolder, StepFiles
@@ -37,6 +38,7 @@ NOT_HASHED = (
     "num_workers",
     "data_memory_mb",
     "feature_memory_mb",
+    "memory_limit_mb",
 )  # change no result
 
 
@@ -48,16 +50,26 @@ class Report:
         folder: the run's own folder.
         holder: where the data come from.
         store: the cache, whose statistics tell cold from warm; None for none.
+        rows: what an interrupted run has given before, each row with the number of its step.
+
+    Attributes:
+        rows: those and what came since.
     """
 
     def __init__(
-        self, config: RunConfig, folder: RunFolder, holder: DataHolder, store: TensorStore | None
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        holder: DataHolder,
+        store: TensorStore | None,
+        rows: Iterable[tuple[int, ResultRow]] = (),
     ) -> None:
         self.config = config
         self.folder = folder
         self.holder = holder
         self.store = store
-        self._rows: list[tuple[int, ResultRow]] = []
+        self.rows = list(rows)
+        self._written = evaluated(config.output.work_dir, folder.run_id)
 
     def save_plan(self, steps: Sequence[Step]) -> None:
         """Write what will be run: the configuration, and the files of every step."""
@@ -76,8 +88,9 @@ class Report:
         cache = "off" if self.store is None else self.store.take_statistics().status
         for evaluation in evaluations:
             row = self._row(step, weights, evaluation, fit_seconds, cache)
-            append(self.config.output.work_dir, row)
-            self._rows.append((step.number, row))
+            if (row.train_task, row.valid_task, row.valid_category) not in self._written:
+                append(self.config.output.work_dir, row)
+            self.rows.append((step.number, row))
             logger.info("%s", one_line(row))
         for evaluation in whole_tasks(evaluations):
             self._save_task(step, evaluation)
@@ -86,12 +99,10 @@ class Report:
 
     def finish(self) -> None:
         """Write the run's row of summary.csv."""
-        whole = {
-            (number, row.valid_task): row for number, row in self._rows
-        }  # a task's last row is the whole
+        whole = {(number, row.valid_task): row for number, row in self.rows}  # a task's last row is the whole
         rows = list(whole.values())
         setting = self.config.run.setting
-        last_step = self._rows[-1][0]
+        last_step = self.rows[-1][0]
         if setting is Setting.CONTINUAL:
             rows = [row for (number, _), row in whole.items() if number == last_step]
         if setting is Setting.TRANSFER:
@@ -178,15 +189,10 @@ class Report:
             cache=cache,
             device=run.device,
             amp=run.amp,
-            config_hash=self._config_hash(),
+            config_hash=hash_of(self.config),
             data_hash=self.holder.data_hash,
             code_version=code_version(),
         )
-
-    def _config_hash(self) -> str:
-        output = vars(self.config.output)
-        values = config_values(self.config)
-        return config_hash({key: value for key, value in values.items() if key not in (*output, *NOT_HASHED)})
 
     def _score_table(self, whole: Mapping[tuple[int, int], ResultRow], metric: str) -> NDArray[np.float64]:
         """Return the (T, T) scores of a continual run by step and task, NaN where there is none."""
@@ -203,6 +209,13 @@ class Report:
         tests = {test.plan.task_id: self._names(test.plan.samples) for test in step.tests}
         task, drawn = step.plan.task, dict(step.plan.drawn)
         return StepFiles(step.number, task.setting, drawn, task.id, self._names(step.plan.train), tests)
+
+
+def hash_of(config: RunConfig) -> str:
+    """Return the hash of all that can change a result."""
+    values = config_values(config)
+    ignored = {*vars(config.output), *NOT_HASHED}
+    return config_hash({key: value for key, value in values.items() if key not in ignored})
 
 
 def whole_tasks(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

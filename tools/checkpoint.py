@@ -1,8 +1,10 @@
-"""Trained models as safetensors files: no code in them, whole or not there, checked when read."""
+"""Trained models and interrupted runs as files: no code is run from them, they are whole or not there."""
 
+import pickle
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -81,3 +83,34 @@ def _checksum(state: Mapping[str, Tensor]) -> str:
         flat = state[name].contiguous().reshape(-1).view(torch.uint8).numpy().data
         check = zlib.crc32(flat, zlib.crc32(name.encode(), check))
     return f"{check:08x}"
+
+
+def save_training(path: Path, state: Mapping[str, Any]) -> None:
+    """Write the state of an interrupted run: tensors, numbers, texts, lists and dicts.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with replacing(path) as temporary:
+        try:
+            torch.save(dict(state), temporary)
+        except RuntimeError as error:  # the library's name for an error of the disk
+            raise OSError(str(error)) from error
+
+
+def load_training(path: Path) -> dict[str, Any]:
+    """Read what `save_training` wrote; code inside a file is not run.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"--resume {path.parent}: there is nothing to go on with: the run has finished, "
+            "or has not come to its first checkpoint; run the command without --resume"
+        )
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: damaged; run the command without --resume") from error
+    return state

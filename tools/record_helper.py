@@ -1,5 +1,6 @@
 """The result tables: one row per evaluation, one per run, in CSV files that any number of processes share."""
 
+import csv
 import functools
 import hashlib
 import json
@@ -124,6 +125,16 @@ def append_summary(work_dir: Path, rows: Sequence[ResultRow], forgetting: Mappin
     values.update(forgetting)
     cells = [_cell(column, values[column]) for column in _SUMMARY_COLUMNS]
     append_rows(work_dir / "summary.csv", _SUMMARY_COLUMNS, [cells])
+
+
+def evaluated(work_dir: Path, run_id: str) -> set[tuple[int, int, str]]:
+    """Return (train_task, valid_task, valid_category) of the rows that a run has in results.csv."""
+    path = work_dir / "results.csv"
+    if not path.exists():
+        return set()
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["run_id"] == run_id]
+    return {(int(row["train_task"]), int(row["valid_task"]), row["valid_category"]) for row in rows}
 
 
 def check_writable(work_dir: Path) -> None:

@@ -69,6 +69,17 @@ class RunFolder:
             path.mkdir()
         return cls(path, now.isoformat(timespec="seconds"))
 
+    @classmethod
+    def reopen(cls, path: Path, started_at: str, num_steps: int) -> "RunFolder":
+        """Go on with an interrupted run; scores of its unfinished steps, from `num_steps` on, are removed."""
+        scores = path / "scores.csv"
+        if scores.exists():
+            lines = scores.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) < num_steps]
+            with replacing(scores) as temporary:
+                temporary.write_text("".join([*lines[:1], *kept]), encoding="utf-8")
+        return cls(path, started_at)
+
     @property
     def run_id(self) -> str:
         """The name of the run: its start and six random hex digits."""

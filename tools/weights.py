@@ -29,8 +29,24 @@ _UNREADABLE = (  # what torch.load and safetensors raise on files with random by
     *(pickle.UnpicklingError, SafetensorError),
 )
 _TIMEOUT = 10.0  # seconds without an answer from the network
-_TORCHVISION = {"resnet18": "resnet18", "wide_resnet50": "wide_resnet50_2", "vit_b_16": "vit_b_16"}
+_TORCHVISION = {  # our name -> torchvision's
+    "resnet18": "resnet18",
+    "wide_resnet50": "wide_resnet50_2",
+    "efficientnet_b5": "efficientnet_b5",
+    "vgg16": "vgg16",
+    "vit_b_16": "vit_b_16",
+}
 _TIMM = "timm/"
+_VIG_RELEASES = "https://github.com/huawei-noah/Efficient-AI-Backbones/releases/download"
+_VIG = {  # our name -> the authors' file
+    "vig_ti_224_gelu": "vig/vig_ti_74.5.pth",
+    "vig_s_224_gelu": "vig/vig_s_80.6.pth",
+    "vig_b_224_gelu": "vig/vig_b_82.6.pth",
+    "pvig_ti_224_gelu": "pyramid-vig/pvig_ti_78.5.pth.tar",
+    "pvig_s_224_gelu": "pyramid-vig/pvig_s_82.1.pth.tar",
+    "pvig_m_224_gelu": "pyramid-vig/pvig_m_83.1.pth.tar",
+    "pvig_b_224_gelu": "pyramid-vig/pvig_b_83.66.pth.tar",
+}
 
 
 class _Release(NamedTuple):
@@ -44,7 +60,8 @@ def find_weights(name: str, weights: str, folders: Sequence[Path]) -> tuple[dict
     """Return the state dict of a backbone, and what the result rows say about its weights.
 
     Args:
-        name: resnet18, wide_resnet50, vit_b_16, net_tiny or timm/<model>.
+        name: resnet18, wide_resnet50, efficientnet_b5, vgg16, vit_b_16, one of the ViG nets, net_tiny or
+            timm/<model>.
         weights: "imagenet", "none" or the path of a .safetensors or .pth state dict.
         folders: where "imagenet" looks for <name>.safetensors or <name>.pth (timm_<model>.* for timm/<model>)
             before it turns to the library's cache and to a download.
@@ -99,7 +116,7 @@ def _local_file(name: str, folders: Sequence[Path]) -> Path | None:
 def _library_file(name: str, folders: Sequence[Path]) -> Path:
     """Return the library's own copy of the weights, downloaded if need be."""
     goal = folders[0] if folders else Path("checkpoints")
-    release = _timm_release(name) if name.startswith(_TIMM) else _torchvision_release(name)
+    release = _release(name)
     if release is None:
         raise UserError(
             f"-w imagenet: no weights of {name} are published; put a file of yours at "
@@ -116,9 +133,15 @@ def _library_file(name: str, folders: Sequence[Path]) -> Path:
     return release.cached
 
 
-def _torchvision_release(name: str) -> _Release | None:
-    if name not in _TORCHVISION:
-        return None
+def _release(name: str) -> _Release | None:
+    if name.startswith(_TIMM):
+        return _timm_release(name)
+    if name in _VIG:  # the pyramids' files are called .pth.tar, and are what torch.save writes all the same
+        return _Release(f"{_VIG_RELEASES}/{_VIG[name]}", _cache_folder() / f"{name}.pth")
+    return _torchvision_release(name) if name in _TORCHVISION else None
+
+
+def _torchvision_release(name: str) -> _Release:
     models: Any = importlib.import_module("torchvision.models")  # here, as it is slow and seldom needed
     url = models.get_model_weights(_TORCHVISION[name])["IMAGENET1K_V1"].url
     return _Release(url, _cache_folder() / Path(url).name)

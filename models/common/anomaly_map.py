@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+Sigma = float | tuple[float, float]
+
 TRUNCATE = 4.0  # standard deviations at which scipy's gaussian_filter cuts the kernel
 
 
@@ -20,33 +22,47 @@ class AnomalyMapper(nn.Module):
     Args:
         grid: (h, w) of the patch scores.
         size: (H, W) of the maps, in pixels.
-        sigma: standard deviation of the Gaussian, in pixels of the map; 0 for no smoothing.
+        sigma: standard deviation of the Gaussian, in pixels of the map; 0 for no smoothing. Two numbers:
+            down and across.
+        align_corners: put the centres of the corner patches on the corner pixels; else patches have an area,
+            and their borders meet those of the map.
     """
 
     vertical: Tensor  # (H, h)
     horizontal: Tensor  # (w, W)
 
-    def __init__(self, grid: tuple[int, int], size: tuple[int, int], sigma: float = 4.0) -> None:
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        size: tuple[int, int],
+        sigma: Sigma = 4.0,
+        align_corners: bool = False,
+    ) -> None:
         super().__init__()
-        self.register_buffer("vertical", _operator(grid[0], size[0], sigma), persistent=False)
-        self.register_buffer("horizontal", _operator(grid[1], size[1], sigma).T, persistent=False)
+        both = sigma if isinstance(sigma, tuple) else (sigma, sigma)
+        vertical, horizontal = (
+            _operator(*side, align_corners) for side in zip(grid, size, both, strict=True)
+        )
+        self.register_buffer("vertical", vertical, persistent=False)
+        self.register_buffer("horizontal", horizontal.T, persistent=False)
 
     def forward(self, patch_score: Tensor) -> Tensor:
         """Map (B, h, w) patch scores to (B, H, W) anomaly maps."""
-        return self.vertical @ (patch_score @ self.horizontal)
+        with torch.autocast(patch_score.device.type, enabled=False):  # which would round the maps
+            return self.vertical @ (patch_score.float() @ self.horizontal)
 
 
-def mean_anomaly_map(level_scores: Sequence[Tensor], size: tuple[int, int], sigma: float = 4.0) -> Tensor:
+def mean_anomaly_map(level_scores: Sequence[Tensor], size: tuple[int, int], sigma: Sigma = 4.0) -> Tensor:
     """Return the (B, H, W) mean of the maps of several levels, each with (B, h_l, w_l) scores."""
     maps = [AnomalyMapper((s.shape[1], s.shape[2]), size, sigma).to(s.device)(s) for s in level_scores]
     return torch.stack(maps).mean(0)
 
 
 @lru_cache(maxsize=32)
-def _operator(inputs: int, outputs: int, sigma: float) -> Tensor:
+def _operator(inputs: int, outputs: int, sigma: float, align_corners: bool) -> Tensor:
     """Return the (outputs, inputs) float32 matrix that upsamples and then smooths one side."""
     identity = torch.eye(inputs, dtype=torch.float64)
-    upsampling = F.interpolate(identity[None], size=outputs, mode="linear")[0].T
+    upsampling = F.interpolate(identity[None], size=outputs, mode="linear", align_corners=align_corners)[0].T
     return (_smoothing(outputs, sigma) @ upsampling).float()
 
 

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from models.common.trunk import StageTrunk, build_trunk
 
-EXTRACTION_BATCH = {"cpu": 8, "cuda": 32}  # images; always full, so that features do not depend on the batch
 _PROBE_SIZE = (64, 64)  # pixels
 
 
@@ -16,13 +16,17 @@ class Backbone(nn.Module):
     """A net that gives feature maps: trainable as it is, or frozen for extraction.
 
     Args:
-        name: resnet18, wide_resnet50, vit_b_16, net_tiny or timm/<model>.
+        name: resnet18, wide_resnet50, efficientnet_b5, vgg16, vit_b_16, a name of VIG_NETS, net_tiny or
+            timm/<model>.
         layers: what `forward` returns, in this order, of layer1 to layer4 and pooled. In ResNets and timm
             models layer1 to layer4 are the maps of stride 4, 8, 16 and 32; in vit_b_16 the patch tokens after
-            blocks 3, 6, 9 and 12; net_tiny ends at layer3. `pooled` is the mean over the net's last map, in
-            vit_b_16 the class token after the final norm.
+            blocks 3, 6, 9 and 12. net_tiny and vgg16 end at layer3, and vgg16 has layer0, of stride 2;
+            layer4 of efficientnet_b5 is stage 6 of 7. `pooled` is the mean over the net's last map, in
+            vit_b_16 the class token after the final norm. The ViG nets have block0, block1, ... instead.
 
     Attributes:
+        extraction_batch: images in a chunk by kind of device; chunks are always full, so that features do not
+            depend on the batch.
         channels: width of each layer.
         strides: pixels between the neighbours of each map; `pooled` has none.
         input_size: height and width in pixels, of nets that take no other; None for the rest.
@@ -30,6 +34,8 @@ class Backbone(nn.Module):
     Raises:
         ValueError: the name or a layer does not exist.
     """
+
+    extraction_batch: ClassVar[dict[str, int]] = {"cpu": 8, "cuda": 32}
 
     mean: Tensor  # (1, 3, 1, 1)
     std: Tensor  # (1, 3, 1, 1)
@@ -58,6 +64,11 @@ class Backbone(nn.Module):
         features = self.trunk((image - self.mean) / self.std)
         return {layer: features[layer] for layer in self.layers}
 
+    def skip_normalisation(self) -> None:
+        """Take images as they are, in [0, 1]."""
+        self.mean.zero_()
+        self.std.fill_(1)
+
     def freeze(self) -> "Backbone":
         """Fix the weights, for good, and make scoring fast; return self."""
         self.frozen = True
@@ -85,7 +96,7 @@ class Backbone(nn.Module):
         """
         if not self.frozen:
             raise RuntimeError(f"{self.name}: freeze() comes before extract()")
-        size = EXTRACTION_BATCH.get(image.device.type, EXTRACTION_BATCH["cpu"])
+        size = self.extraction_batch.get(image.device.type, self.extraction_batch["cpu"])
         chunks = [
             self._extract_chunk(image[start : start + size], size) for start in range(0, len(image), size)
         ]
@@ -154,8 +165,9 @@ class Backbone(nn.Module):
 def _plain(key: str) -> str:
     """Reduce a parameter's name to what its spellings have in common.
 
-    timm's feature nets flatten names (stages.0 to stages_0) or prefix them; torchvision's file of vit_b_16
-    names the linear layers of its MLPs, which its code has numbered since.
+    timm's feature nets flatten names (stages.0 to stages_0) or prefix them; torchvision's EfficientNet keeps
+    its stages under `features`, and its file of vit_b_16 names the linear layers of the MLPs, which its code
+    has numbered since.
     """
-    key = key.removeprefix("net.").removeprefix("model.")
+    key = key.removeprefix("net.").removeprefix("model.").removeprefix("features.")
     return key.replace("mlp.linear_1", "mlp.0").replace("mlp.linear_2", "mlp.3").replace(".", "_")

@@ -77,7 +77,8 @@ class NearestNeighbours(nn.Module):
             raise ValueError(f"k must be within 1 and the {len(self.bank)} rows of the bank, not {k}")
         bytes_per_row = 4 * max(len(self.bank), k * self.bank.shape[1])
         rows = max(1, min(MAX_ROWS, self.chunk_bytes // bytes_per_row))
-        found = [self._search_chunk(chunk, k) for chunk in query.split(rows)]
+        with torch.autocast(query.device.type, enabled=False):  # 16 bits would name other neighbours
+            found = [self._search_chunk(chunk, k) for chunk in query.split(rows)]
         return torch.cat([distance for distance, _ in found]), torch.cat([index for _, index in found])
 
     def _search_chunk(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:

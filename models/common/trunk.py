@@ -1,7 +1,7 @@
 """Trunks: torchvision's, timm's and our own nets, cut after the deepest layer in use."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.common.net_tiny import NetTiny
+from models.common.vig import INPUT_SIDE, VIG_NETS, Vig, block_names
 
 if TYPE_CHECKING:
     from torchvision.models import VisionTransformer
@@ -18,10 +19,13 @@ MAP_LAYERS = ("layer1", "layer2", "layer3", "layer4")
 POOLED = "pooled"
 
 _RESNETS = {"resnet18": "resnet18", "wide_resnet50": "wide_resnet50_2"}  # our name -> torchvision's
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+_VGG16_LAYERS = {"layer0": 8, "layer1": 15, "layer2": 22, "layer3": 29}  # the ReLUs before its poolings
+_EFFICIENTNET_STAGES = {"layer1": "2", "layer2": "3", "layer3": "5", "layer4": "6"}  # layer4 is not the last
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 _TIMM_STRIDES = {4: "layer1", 8: "layer2", 16: "layer3", 32: "layer4"}
 _VIT_INPUT = (224, 224)  # pixels
+_VIG_MEAN = _VIG_STD = (0.5, 0.5, 0.5)  # of the authors' weights
 _VIT_STEP = 3  # layer1..layer4 are blocks 3, 6, 9 and 12
 
 
@@ -36,8 +40,8 @@ class Trunk(NamedTuple):
     """
 
     net: nn.Module
-    mean: Sequence[float] = _IMAGENET_MEAN
-    std: Sequence[float] = _IMAGENET_STD
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
     input_size: tuple[int, int] | None = None
 
 
@@ -52,6 +56,9 @@ def build_trunk(name: str, layers: Sequence[str]) -> Trunk:
     if name == "net_tiny":
         _check_layers(name, layers, MAP_LAYERS[:3])
         return Trunk(StageTrunk(NetTiny(), layers, last="layer3"))
+    if name == "vgg16":
+        _check_layers(name, layers, tuple(_VGG16_LAYERS))
+        return Trunk(Vgg16Trunk(layers))
     if name == "vit_b_16":
         _check_layers(name, layers, MAP_LAYERS)
         return Trunk(VitTrunk(_torchvision_models().vit_b_16(), layers), input_size=_VIT_INPUT)
@@ -59,7 +66,17 @@ def build_trunk(name: str, layers: Sequence[str]) -> Trunk:
         _check_layers(name, layers, MAP_LAYERS)
         net = getattr(_torchvision_models(), _RESNETS[name])()
         return Trunk(StageTrunk(net, layers, last="layer4"))
-    known = ", ".join([*_RESNETS, "vit_b_16", "net_tiny", "timm/<model>"])
+    if name == "efficientnet_b5":
+        _check_layers(name, layers, MAP_LAYERS)
+        net = _torchvision_models().efficientnet_b5().features
+        return Trunk(StageTrunk(net, layers, last="8", stages=_EFFICIENTNET_STAGES))
+    if name in VIG_NETS:
+        shape = VIG_NETS[name]
+        _check_layers(name, layers, block_names(shape))
+        return Trunk(Vig(shape, layers), _VIG_MEAN, _VIG_STD, (INPUT_SIDE, INPUT_SIDE))
+    known = ", ".join(
+        [*_RESNETS, "efficientnet_b5", "vgg16", "vit_b_16", *VIG_NETS, "net_tiny", "timm/<model>"]
+    )
     raise ValueError(f"no backbone is called '{name}'; there are {known}")
 
 
@@ -68,14 +85,19 @@ class StageTrunk(nn.Module):
 
     Args:
         net: a net whose children run in their order.
-        layers: names of children, or pooled.
+        layers: of layer1 to layer4 and pooled.
         last: the child that gives the last feature map.
+        stages: layer -> the child that gives its map; None where children are called like layers.
     """
 
-    def __init__(self, net: nn.Module, layers: Sequence[str], last: str) -> None:
+    def __init__(
+        self, net: nn.Module, layers: Sequence[str], last: str, stages: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__()
-        self.layers = frozenset(layers)
-        deepest = last if POOLED in layers else max(layers)
+        stages = stages or {layer: layer for layer in MAP_LAYERS}
+        self.layer_of = {stages[layer]: layer for layer in layers if layer != POOLED}
+        self.gives_pooled = POOLED in layers
+        deepest = last if self.gives_pooled else max(self.layer_of)
         for name, child in net.named_children():
             self.add_module(name, child)
             if name == deepest:
@@ -87,9 +109,9 @@ class StageTrunk(nn.Module):
         feature = image
         for name, child in self.named_children():
             feature = child(feature)
-            if name in self.layers:
-                features[name] = feature
-        if POOLED in self.layers:
+            if name in self.layer_of:
+                features[self.layer_of[name]] = feature
+        if self.gives_pooled:
             features[POOLED] = feature.mean(dim=(2, 3))
         return features
 
@@ -104,6 +126,40 @@ class StageTrunk(nn.Module):
                 if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                     module.add_module(name, fuse_conv_bn_eval(convolution, norm))
                     module.add_module(norm_name, nn.Identity())
+
+
+class Vgg16Trunk(nn.Module):
+    """The convolutions of torchvision's VGG-16 without batch norm, up to the deepest map asked for.
+
+    They start as those of torchvision, but no classifier is built, which would take most of the time.
+
+    Args:
+        layers: of layer0 to layer3 and pooled.
+    """
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        super().__init__()
+        vgg = _torchvision_models().vgg
+        deepest = "layer3" if POOLED in layers else max(layers)
+        self.layers = {_VGG16_LAYERS[layer]: layer for layer in layers if layer != POOLED}
+        self.has_pooled = POOLED in layers
+        self.features = vgg.make_layers(vgg.cfgs["D"])[: _VGG16_LAYERS[deepest] + 1]
+        for module in self.features:
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Map a (B, 3, H, W) image to its features by layer."""
+        features = {}
+        feature = image
+        for index, module in enumerate(self.features):
+            feature = module(feature)
+            if index in self.layers:
+                features[self.layers[index]] = feature
+        if self.has_pooled:
+            features[POOLED] = feature.mean(dim=(2, 3))
+        return features
 
 
 class VitTrunk(nn.Module):

@@ -2,19 +2,24 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
 
 import torch
 
 from arch.base import ModelBase
 from configuration import registration
 from configuration.config import RunConfig
+from configuration.errors import UserError
 from data_io.data_holder import DataHolder, Step
 from data_io.feature_cache import FeatureCache
 from data_io.tensor_store import TensorStore
 from paradigms.evaluation import evaluate_tests
+from paradigms.interruption import Checkpoints, Standing
 from paradigms.method_factory import build_method
-from paradigms.report import Report
+from paradigms.report import Report, hash_of
 from tools.progress import progress
 from tools.record_helper import check_writable
 from tools.resources import reset_peak_memory
@@ -43,26 +48,75 @@ def run(config: RunConfig) -> None:
     dataset_class = registration.load(registration.DATASETS[config.run.dataset])
     holder = DataHolder(dataset_class, config, method.needs_labels, method.needs_reference, store, progress)
     steps = holder.create()
-    folder = RunFolder.create(output.work_dir)
+    folder, standing = _begin(config, holder)
+    checkpoints = Checkpoints(folder.path, _identity(config, holder))
     with folder.log():
-        report = Report(config, folder, holder, store)
+        report = Report(config, folder, holder, store, standing.rows)
         for note in dict.fromkeys(holder.notes):
             logger.info("%s", note)
         if weights == NONE:
             logger.warning("the backbone starts from random weights (-w none)")
         report.save_plan(steps)
-        for step in steps:
-            if step.plan.is_fresh and step.number > 0:
+        if standing.method is not None:
+            method.load_run_state(standing.method)
+        for step in steps[standing.step :]:
+            if step.plan.is_fresh and step.number > standing.step:
                 method, weights = build_method(config, store)
-            run_step(step, method, weights, report)
+            run_step(step, method, weights, report, checkpoints, standing)
+            standing = _after(step, steps, method, report)
+            checkpoints.write(standing)
         report.finish()
+    checkpoints.remove()
 
 
-def run_step(step: Step, method: ModelBase, weights: str, report: Report) -> None:
-    """Train or load, score the test sets, write the results."""
+def _identity(config: RunConfig, holder: DataHolder) -> dict[str, str]:
+    return {"config_hash": hash_of(config), "data_hash": holder.data_hash}
+
+
+def _begin(config: RunConfig, holder: DataHolder) -> tuple[RunFolder, Standing]:
+    """Return the folder of a new run, or of the one that `--resume` names, and where it stands."""
+    work_dir, path = config.output.work_dir, config.output.resume
+    if path is None:
+        folder = RunFolder.create(work_dir)
+        return folder, Standing(folder.started_at)
+    if path.resolve().parent != (work_dir / "runs").resolve():
+        raise UserError(
+            f"--resume {path}: not a run of {work_dir}; set -wd to the folder of that run's runs/"
+        )
+    standing = Checkpoints(path, _identity(config, holder)).read()
+    return RunFolder.reopen(path, standing.started_at, standing.step), standing
+
+
+def _after(step: Step, steps: Sequence[Step], method: ModelBase, report: Report) -> Standing:
+    """Return where the run stands when a step is done."""
+    following = steps[step.number + 1 : step.number + 2]
+    goes_on = any(not step.plan.is_fresh for step in following)
+    return Standing(
+        report.folder.started_at,
+        step=step.number + 1,
+        method=method.run_state() if goes_on else None,
+        rows=tuple(report.rows),
+    )
+
+
+def run_step(
+    step: Step,
+    method: ModelBase,
+    weights: str,
+    report: Report,
+    checkpoints: Checkpoints,
+    standing: Standing,
+) -> None:
+    """Train, go on with a training or load a model, score the test sets, write the results."""
     reset_peak_memory(method.device)
+    start = time.perf_counter() - standing.fit_seconds
+
+    def keep(training: dict[str, Any]) -> None:
+        seconds = time.perf_counter() - start
+        checkpoints.write(replace(standing, method=None, training=training, fit_seconds=seconds))
+
+    method.keep, method.interrupted = keep, standing.training
     with _precision(report.config):
-        start = time.perf_counter()
         if not report.load(method, step, weights):
             method.net.train()
             method.train_model(step.train_loader, step.plan.task)

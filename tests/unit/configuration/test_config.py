@@ -142,6 +142,8 @@ def test_epochs_of_a_transfer_run_are_those_of_the_second_step() -> None:
     config = trained("-ttn", "8", "-ne", "10", *pair, setting="-t")
     assert (config.train.num_epochs, config.setting.transfer_num_epochs) == (50, 10)
     assert trained(*pair, "--set", "num_epochs=9", setting="-t").train.num_epochs == 9
+    both = trained(*pair, "-ne", "10", "--set", "num_epochs=9", setting="-t")
+    assert (both.train.num_epochs, both.setting.transfer_num_epochs) == (9, 10)
     refusal = refused("-t", "-m", "bank", "-d", "bolts", *pair, "-ne", "10")
     assert refusal == ["--num-epochs: bank has no use for it; its YAML files have no 'num_epochs'"]
 
@@ -254,7 +256,11 @@ def test_loading_and_going_on_need_their_folders(house: House) -> None:
         "--load-model-dir: has no effect without --load-model"
     ]
     assert built(house, "--load-model", "--load-model-dir", there).output.load_model_dir == house.root
-    assert "not built yet" in refused(*house.vanilla, "--resume", "anywhere")[0]
+    assert "no such folder" in refused(*house.vanilla, "--resume", "nowhere")[0]
+    assert (
+        "which --load-model skips"
+        in refused(*house.vanilla, "--load-model", "--load-model-dir", there, "--resume", there)[0]
+    )
     assert "bank has no use for cutpaste; use normal" in refused(*house.vanilla, "-tag", "cutpaste")[0]
     assert "test images are never changed" in refused(*house.vanilla, "-vag", "cutpaste")[0]
     assert "no such file" in refused(*house.vanilla, "--split", "nowhere.json")[0]

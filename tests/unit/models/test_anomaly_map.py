@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from models.common.anomaly_map import AnomalyMapper, mean_anomaly_map
 
 
+@pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(
     ("grid", "size", "sigma"),
     [
@@ -17,12 +18,13 @@ from models.common.anomaly_map import AnomalyMapper, mean_anomaly_map
     ],
 )
 def test_map_equals_interpolation_and_scipys_filter(
-    grid: tuple[int, int], size: tuple[int, int], sigma: float
+    grid: tuple[int, int], size: tuple[int, int], sigma: float, align_corners: bool
 ) -> None:
     score = torch.rand(3, *grid, generator=torch.Generator().manual_seed(0))
-    plain = F.interpolate(score[:, None].double(), size=size, mode="bilinear")[:, 0].numpy()
-    expected = np.stack([gaussian_filter(one, sigma) for one in plain])
-    np.testing.assert_allclose(AnomalyMapper(grid, size, sigma)(score).numpy(), expected, atol=1e-6)
+    plain = F.interpolate(score[:, None].double(), size=size, mode="bilinear", align_corners=align_corners)
+    expected = np.stack([gaussian_filter(one, sigma) for one in plain[:, 0].numpy()])
+    found = AnomalyMapper(grid, size, sigma, align_corners)(score)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("position", [(0, 0), (0, 17), (16, 16), (31, 31)])
@@ -52,3 +54,16 @@ def test_mean_over_levels() -> None:
 
 def test_operators_follow_from_the_arguments_and_are_not_saved() -> None:
     assert not AnomalyMapper((4, 4), (8, 8)).state_dict()
+
+
+def test_smoothing_may_differ_down_and_across() -> None:
+    score = torch.rand(1, 12, 12, generator=torch.Generator().manual_seed(0))
+    found = AnomalyMapper((12, 12), (12, 12), (0.5, 2.0))(score)
+    np.testing.assert_allclose(found[0], gaussian_filter(score[0].double().numpy(), (0.5, 2.0)), atol=1e-6)
+
+
+def test_mixed_precision_rounds_no_map() -> None:
+    score = torch.rand(1, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = AnomalyMapper((8, 8), (32, 32))(score)
+    assert torch.equal(found, AnomalyMapper((8, 8), (32, 32))(score))

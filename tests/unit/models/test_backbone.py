@@ -43,6 +43,8 @@ def resnet() -> Any:
         ("resnet18", [64, 128, 256], [4, 8, 16]),
         ("wide_resnet50", [256, 512, 1024], [4, 8, 16]),
         ("net_tiny", [64, 128, 256], [4, 8, 16]),
+        ("vgg16", [256, 512, 512], [4, 8, 16]),
+        ("efficientnet_b5", [40, 64, 176], [4, 8, 16]),
         ("timm/resnet10t", [64, 128, 256], [4, 8, 16]),
         ("timm/mobilenetv3_small_050", [8, 16, 24], [4, 8, 16]),
     ],
@@ -73,6 +75,53 @@ def test_frozen_resnet_gives_the_features_of_torchvision(resnet: Any) -> None:
     torch.testing.assert_close(found["layer2"], layer2, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found["layer4"], layer4, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found["pooled"], pooled, rtol=1e-4, atol=1e-4)
+
+
+def test_vgg_gives_the_features_of_torchvision() -> None:
+    torch.manual_seed(0)
+    features = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"])
+    net = nn.ModuleDict({"features": features})
+    layers = ("layer0", "layer1", "layer2", "layer3", "pooled")
+    backbone = Backbone("vgg16", layers)
+    assert not backbone.load_weights(net.state_dict(), partial=False)
+    found = backbone.freeze().extract(random_image(1))
+    plain, stages = (random_image(1) - backbone.mean) / backbone.std, []
+    with torch.no_grad():
+        for module in features:
+            if isinstance(module, nn.MaxPool2d):
+                stages.append(plain)
+            plain = module(plain)
+    for layer, expected in zip(layers, [*stages[1:], stages[4].mean((2, 3))], strict=True):
+        torch.testing.assert_close(found[layer], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_images_can_be_taken_as_they_are() -> None:
+    normalising, plain = (Backbone("net_tiny", ("layer1",)) for _ in range(2))
+    plain.load_state_dict(normalising.state_dict())
+    plain.skip_normalisation()
+    image = random_image(1)
+    shown = image * normalising.std + normalising.mean
+    torch.testing.assert_close(plain(image), normalising(shown), rtol=1e-3, atol=1e-4)
+    assert plain.fingerprint() != normalising.fingerprint()
+
+
+@torch.no_grad()
+def test_frozen_efficientnet_gives_the_features_of_torchvision() -> None:
+    torch.manual_seed(0)
+    net: Any = torchvision.models.efficientnet_b5().eval()
+    disturb_norms(net)
+    backbone = Backbone("efficientnet_b5", ("layer1", "layer4"))
+    assert not backbone.load_weights(net.state_dict(), partial=False)
+    found = backbone.freeze().extract(random_image(2))
+
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    layer1 = net.features[:3]((random_image(2) - mean) / std)
+    layer4 = net.features[3:7](layer1)
+    assert len(net.features[6]) == 9, "the last of the nine blocks of stage 6"
+    assert layer4.shape == (2, 304, 2, 2)
+    torch.testing.assert_close(found["layer1"], layer1, rtol=1e-4, atol=1e-4 * layer1.std().item())
+    torch.testing.assert_close(found["layer4"], layer4, rtol=1e-4, atol=1e-4 * layer4.std().item())
 
 
 def test_vit_gives_the_class_token_of_torchvision_and_maps_in_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,3 +95,16 @@ def test_growing_bank_never_raises_a_distance() -> None:
 def test_more_neighbours_than_rows_are_refused(k: int) -> None:
     with pytest.raises(ValueError, match="3 rows"):
         NearestNeighbours(rows(3, 2, 0)).search(rows(1, 2, 1), k)
+
+
+def test_mixed_precision_finds_the_same_neighbours() -> None:
+    generator = torch.Generator().manual_seed(3)
+    bank = 10 + 0.01 * torch.randn(300, 8, generator=generator)  # near each other: no short list in 16 bits
+    query = 10 + 0.01 * torch.randn(50, 8, generator=generator)
+    memory = NearestNeighbours(bank)
+    for k in (1, 3):
+        expected = memory.search(query, k)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = memory.search(query, k)
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from tests.trees import write_tree
@@ -14,7 +13,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tree("mpdd", tmp_path_factory.mktemp("data") / "mpdd")
 
 
-def draw(path: Path, *words: str) -> NDArray[np.uint8]:
+def draw(path: Path, *words: str) -> np.ndarray:
     assert main([*words, "-d", "mpdd", "-o", str(path)]) == 0
     return np.asarray(Image.open(path).convert("RGB"))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from configuration.errors import UserError
 from tools.weights import find_weights
 
+VIG_RELEASES = "https://github.com/huawei-noah/Efficient-AI-Backbones/releases/download"
 RESNET18_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 STATE = {"conv1.weight": torch.arange(6.0).reshape(2, 3), "bn1.bias": torch.ones(2)}
 
@@ -163,7 +164,14 @@ def test_cache_is_used_before_a_download(hub: Path, monkeypatch: pytest.MonkeyPa
             "https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth",
             "wide_resnet50.pth",
         ),
+        (
+            "efficientnet_b5",
+            "https://download.pytorch.org/models/efficientnet_b5_lukemelas-1a07897c.pth",
+            "efficientnet_b5.pth",
+        ),
         ("vit_b_16", "https://download.pytorch.org/models/vit_b_16-c867db91.pth", "vit_b_16.pth"),
+        ("vig_ti_224_gelu", f"{VIG_RELEASES}/vig/vig_ti_74.5.pth", "vig_ti_224_gelu.pth"),
+        ("pvig_s_224_gelu", f"{VIG_RELEASES}/pyramid-vig/pvig_s_82.1.pth.tar", "pvig_s_224_gelu.pth"),
         (
             "timm/resnet10t",
             "https://huggingface.co/timm/resnet10t.c3_in1k/resolve/main/model.safetensors",

@@ -1,0 +1,102 @@
+"""DRA: four heads learn normality, labelled anomalies, pasted anomalies, and differences to normal images.
+
+Source: Ding et al., "Catching Both Gray and Black Swans: Open-set Supervised Anomaly Detection", CVPR 2022,
+and the authors' code.
+Differs from the source: references are clean normal images; those of the test are fixed and not rotated, so
+that an image has one score; a patch is pasted into the normal image that was drawn, not into another one;
+pseudo anomalies come from normal images only, not from a folder of other products.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from arch.base import LAYER_NETS, Prediction
+from arch.labelled_method import LabelledMethod
+from augmentation.pasted_patch import paste_patches
+from augmentation.rotation import rotate_at_random
+from configuration.config import RunConfig
+from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch
+from models.common.anomaly_map import mean_anomaly_map
+from models.dra.net_dra import DRANet, HeadScores
+
+NORMAL, SEEN, PSEUDO = 0, 1, 2  # labels of the images of a batch
+
+
+class DRA(LabelledMethod):
+    """Train trunk and heads on batches of references, normal and pseudo anomalous images, and anomalies."""
+
+    @dataclass(frozen=True)
+    class Params(LabelledMethod.Params):
+        """The keys of 1_model_base/dra.yaml that begin with an underscore."""
+
+        pseudo: Literal["cutmix", "none"]
+        pseudo_prob: float
+        lr_step_at: Literal["start", "end"]
+        map: Literal["none", "heads"]
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if not 0 <= self.pseudo_prob <= 1:
+                raise ValueError(f"_pseudo_prob must be in 0 to 1, not {self.pseudo_prob}")
+
+    nets = ("net_dra", *LAYER_NETS)
+    setting_reason = "it is an open-set supervised method: run with --semi and --semi-anomaly-num >= 1"
+    localizes = False  # unless its key says so
+    needs_reference = True
+    anomaly_every = 3
+
+    net: DRANet
+    params: Params
+
+    def __init__(self, config: RunConfig, params: Params) -> None:
+        super().__init__(config, params)
+        self.localizes = params.map == "heads"
+        self.step_offset = int(params.lr_step_at == "start")
+        self.backbone = self.trunk()
+        side = config.data.data_crop_size
+        self.net = DRANet(self.backbone, side, params.n_scales, params.topk).to(self.device)
+
+    def loss(self, batch: TrainBatch) -> Tensor:
+        """Return the sum of the losses of the heads."""
+        assert batch.image_label is not None
+        num_references = self.num_references(self.config)
+        image, label = self.with_pseudo(batch.image[num_references:], batch.image_label[num_references:])
+        image = rotate_at_random(torch.cat([batch.image[:num_references], image]), self.params.rotation)
+        return self.head_loss(self.net.learn(image, num_references), label)
+
+    def with_pseudo(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images (B, 3, H, W), some of the normal ones with a pasted patch, and their labels (B,)."""
+        if self.params.pseudo == "none":
+            return image, label
+        is_chosen = torch.rand(len(label), device=label.device) < self.params.pseudo_prob
+        rows = (is_chosen & (label == NORMAL)).nonzero()[:, 0]
+        image, label = image.clone(), label.clone()
+        image[rows] = paste_patches(image[rows])
+        label[rows] = PSEUDO
+        return image, label
+
+    def head_loss(self, scores: HeadScores, label: Tensor) -> Tensor:
+        """Return the sum of the losses: each head learns to answer its own question, where it applies."""
+        not_pseudo, not_seen = label != PSEUDO, label != SEEN
+        return (
+            self.criterion(scores.holistic, label == NORMAL)
+            + self.criterion(scores.seen[not_pseudo], label[not_pseudo] == SEEN)
+            + self.criterion(scores.pseudo[not_seen], label[not_seen] == PSEUDO)
+            + self.criterion(scores.composite, label != NORMAL)
+        )
+
+    def end_task(self, train_loader: BatchLoader, task: Task) -> None:
+        """Keep the features of the reference images."""
+        assert train_loader.reference_image is not None
+        self.net.eval()
+        self.net.set_references(train_loader.reference_image)
+
+    def predict_batch(self, batch: ScoringBatch) -> Prediction:
+        """Score by all heads; the map is the sum of those that look at patches."""
+        scores, instances = self.net(batch.image)
+        size = (batch.image.shape[2], batch.image.shape[3])
+        anomaly_map = mean_anomaly_map(instances, size, sigma=0) if self.params.map == "heads" else None
+        return Prediction(scores.image_score(), anomaly_map)

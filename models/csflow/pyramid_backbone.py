@@ -1,0 +1,60 @@
+"""Feature maps of one layer for an image and its smaller versions."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.common.backbone import Backbone
+
+
+def scale_names(num_scales: int) -> tuple[str, ...]:
+    """Return what the maps of the scales are called, the largest first."""
+    return tuple(f"scale{scale}" for scale in range(num_scales))
+
+
+class PyramidBackbone(Backbone):
+    """A backbone that looks at an image at several sizes, each half of the one before.
+
+    Args:
+        name: as of `Backbone`.
+        layer: as of `Backbone`, of layer1 to layer4; every scale has this one.
+        num_scales: number of sizes.
+
+    Attributes:
+        width: channels of the maps.
+        stride: pixels between the neighbours of a map, at the size that the map is of.
+
+    Raises:
+        ValueError: the name or the layer does not exist, or the net takes images of one size only.
+    """
+
+    extraction_batch: ClassVar[dict[str, int]] = {"cpu": 2, "cuda": 8}  # images of 768 pixels are large
+
+    def __init__(self, name: str, layer: str, num_scales: int) -> None:
+        self.layer = layer
+        self.num_scales = num_scales
+        super().__init__(name, (layer,))
+        self.layers = scale_names(num_scales)
+        self.width, self.stride = self.channels[self.layers[0]], self.strides[self.layers[0]]
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Map a (B, 3, H, W) image in [0, 1] to maps (B, C, h, w), those of the next scale half as large.
+
+        Raises:
+            ValueError: the net takes images of one size only.
+        """
+        if self.input_size is not None:
+            raise ValueError(
+                f"{self.name} takes images of {self.input_size[0]} pixels only, not of several sizes"
+            )
+        image = (image - self.mean) / self.std
+        sizes = [(image.shape[2] >> scale, image.shape[3] >> scale) for scale in range(self.num_scales)]
+        images = [F.interpolate(image, size=size, mode="nearest") for size in sizes]  # as the authors do
+        maps: Sequence[Tensor] = [self.trunk(smaller)[self.layer] for smaller in images]
+        return dict(zip(scale_names(self.num_scales), maps, strict=True))
+
+    def fingerprint(self) -> str:
+        """Return a hash of what the features depend on, the layer among it, which the scales' names hide."""
+        return f"{super().fingerprint()}-{self.layer}"

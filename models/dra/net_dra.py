@@ -1,0 +1,117 @@
+"""DRA's net: a trained backbone on an image pyramid, and four heads, each for one kind of anomaly."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.common.backbone import Backbone
+from models.common.image_pyramid import image_pyramid
+from models.common.instance_head import InstanceHead
+
+HIDDEN = 256  # width of the holistic head
+
+
+class HeadScores(NamedTuple):
+    """What the heads say of images, each (B,).
+
+    Args:
+        holistic: how normal the whole image looks.
+        seen: how much of it looks like labelled anomalies.
+        pseudo: how much of it looks like made anomalies.
+        composite: how much of its difference to the references looks anomalous.
+    """
+
+    holistic: Tensor
+    seen: Tensor
+    pseudo: Tensor
+    composite: Tensor
+
+    def image_score(self) -> Tensor:
+        """Return the anomaly scores (B,)."""
+        return self.seen + self.pseudo + self.composite - self.holistic
+
+
+class DRANet(nn.Module):
+    """Score images by the mean of what the heads find at the scales of the pyramid.
+
+    Args:
+        backbone: with one layer, a map.
+        image_size: side of the images, in pixels.
+        num_scales: images of the pyramid.
+        top_share: share of the positions that count; 0 or less for the plain mean.
+    """
+
+    def __init__(self, backbone: Backbone, image_size: int, num_scales: int, top_share: float) -> None:
+        super().__init__()
+        (self.layer,) = backbone.layers
+        channels = backbone.channels[self.layer]
+        self.num_scales = num_scales
+        self.backbone = backbone
+        self.holistic = nn.Sequential(nn.Linear(channels, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1))
+        self.seen = InstanceHead(channels, top_share)
+        self.pseudo = InstanceHead(channels, top_share)
+        self.residual = nn.Sequential(
+            nn.Conv2d(channels, channels, kernel_size=3, padding=1), nn.BatchNorm2d(channels), nn.ReLU()
+        )
+        self.composite = InstanceHead(channels, top_share)
+        self._make_references(image_size)
+
+    @property
+    def references(self) -> list[Tensor]:
+        """The mean feature maps (C, h_s, w_s) of the reference images, scale by scale."""
+        return [self.get_buffer(f"reference_{scale}") for scale in range(self.num_scales)]
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Map a (B, 3, H, W) image in [0, 1] to its feature maps (B, C, h_s, w_s), scale by scale."""
+        return [self.backbone(level)[self.layer] for level in image_pyramid(image, self.num_scales)]
+
+    @torch.no_grad()
+    def set_references(self, image: Tensor) -> None:
+        """Keep the mean feature maps of reference images (R, 3, H, W), to score others by."""
+        for reference, feature_map in zip(self.references, self.features(image), strict=True):
+            reference.copy_(feature_map.mean(0))
+
+    def compare(
+        self, features: Sequence[Tensor], references: Sequence[Tensor]
+    ) -> tuple[HeadScores, list[Tensor]]:
+        """Return what the heads say of images with these features, and the sum of their instance scores.
+
+        Args:
+            features: (B, C, h_s, w_s), scale by scale.
+            references: (C, h_s, w_s) likewise.
+
+        Returns:
+            The scores, and the magnitudes (B, h_s, w_s) of the seen, pseudo and composite instance scores.
+        """
+        levels, instances = [], []
+        for feature_map, reference in zip(features, references, strict=True):
+            holistic = self.holistic(feature_map.mean(dim=(2, 3)))[:, 0].float().abs()
+            seen, pseudo = self.seen(feature_map), self.pseudo(feature_map)
+            composite = self.composite(self.residual(reference - feature_map))
+            pooled = self.seen.pool(seen), self.pseudo.pool(pseudo), self.composite.pool(composite)
+            levels.append((holistic, *pooled))
+            instances.append(seen.abs() + pseudo.abs() + composite.abs())
+        return HeadScores(*(torch.stack(scores).mean(0) for scores in zip(*levels, strict=True))), instances
+
+    def learn(self, image: Tensor, num_references: int) -> HeadScores:
+        """Return what the heads say of images of which the first `num_references` are there to compare with.
+
+        All go through the trunk together: they share its batch statistics.
+        """
+        features = self.features(image)
+        references = [feature_map[:num_references].mean(0) for feature_map in features]
+        return self.compare([feature_map[num_references:] for feature_map in features], references)[0]
+
+    def forward(self, image: Tensor) -> tuple[HeadScores, list[Tensor]]:
+        """Return what `compare` says of a (B, 3, H, W) image in [0, 1] and the kept references."""
+        return self.compare(self.features(image), self.references)
+
+    @torch.no_grad()
+    def _make_references(self, image_size: int) -> None:
+        """Register empty references of the shapes that the features of one image have."""
+        self.backbone.eval()
+        for scale, feature_map in enumerate(self.features(torch.zeros(1, 3, image_size, image_size))):
+            self.register_buffer(f"reference_{scale}", torch.zeros_like(feature_map[0]))
+        self.backbone.train()

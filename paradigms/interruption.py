@@ -1,0 +1,76 @@
+"""Where a run stands, kept on disk so that an interrupted run can go on: `--resume`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from configuration.errors import UserError
+from tools.checkpoint import load_training, save_training
+from tools.record_helper import ResultRow
+
+FILE = "checkpoint.pt"
+_IDENTITY = {  # what must agree -> what to mend where it does not
+    "config_hash": "the configuration is another one; type the command of that run",
+    "data_hash": "the images are others; set -dp to those of that run",
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an interrupted run stands.
+
+    Args:
+        started_at: when the run began.
+        step: number of the step that comes next or is unfinished.
+        method: what the method has learned before it; None where the step starts with a new model.
+        training: the state of the unfinished training; None where it has not begun.
+        fit_seconds: time that this training has taken.
+        rows: what the finished steps gave, each with the number of its step.
+    """
+
+    started_at: str
+    step: int = 0
+    method: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
+    fit_seconds: float = 0.0
+    rows: tuple[tuple[int, ResultRow], ...] = ()
+
+
+class Checkpoints:
+    """Write and read the standing of one run.
+
+    Args:
+        folder: the run's own folder.
+        identity: the run's `config_hash` and `data_hash`: only the same run may go on.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
+        self.path = folder / FILE
+        self.identity = dict(identity)
+
+    def read(self) -> Standing:
+        """Return where the interrupted run stands.
+
+        Raises:
+            UserError: there is no checkpoint, it is damaged, or it is of another run.
+        """
+        state = load_training(self.path)
+        for key, mend in _IDENTITY.items():
+            if state[key] != self.identity[key]:
+                raise UserError(f"--resume {self.path.parent}: {mend}")
+        rows = tuple((number, ResultRow(**row)) for number, row in state.pop("rows"))
+        return Standing(**{key: value for key, value in state.items() if key not in _IDENTITY}, rows=rows)
+
+    def write(self, standing: Standing) -> None:
+        """Keep where the run stands.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        rows = [(number, asdict(row)) for number, row in standing.rows]
+        save_training(self.path, {**vars(standing), "rows": rows, **self.identity})
+
+    def remove(self) -> None:
+        """Forget it: the run has finished."""
+        self.path.unlink(missing_ok=True)

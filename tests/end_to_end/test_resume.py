@@ -1,0 +1,104 @@
+"""An interrupted run goes on to the result of an uninterrupted one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from arch.training_loop import TrainingLoop
+from main import main
+from tests.conftest import Rows, read_rows
+from tools.record_helper import METRICS
+
+METHOD = ["-m", "_example", "-d", "_example", "-g", "cpu", "--no-vis"]
+SMALL = {"data_size": 64, "data_crop_size": 64, "_width": 4, "checkpoint_every": 1}
+KEYS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+STEPS_OF_AN_EPOCH = 30
+
+Interrupt = Callable[[int], None]
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Interrupt:
+    """Press Ctrl-C in the given training step, counted from now on."""
+    plain = TrainingLoop._step
+
+    def press_after(num_steps: int) -> None:
+        done = iter(range(num_steps))
+
+        def step(loop: TrainingLoop, *args: object) -> float:
+            if next(done, None) is None:
+                monkeypatch.setattr(TrainingLoop, "_step", plain)
+                raise KeyboardInterrupt
+            return plain(loop, *args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(TrainingLoop, "_step", step)
+
+    return press_after
+
+
+def metrics_of(work_dir: Path, table: str = "results.csv") -> list[list[str]]:
+    wanted = METRICS if table == "results.csv" else [f"{k}_{m}" for k in ("mean", "fm") for m in METRICS]
+    rows: Rows = read_rows(work_dir / table)
+    return [[row[name] for name in ("train_task", "valid_task", *wanted)] for row in rows]
+
+
+def image_scores(work_dir: Path) -> list[str]:
+    (folder,) = (work_dir / "runs").iterdir()
+    return (folder / "scores.csv").read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("setting", "num_steps"),
+    [
+        (
+            ["-v", "-tid", "1", "0", "-ne", "3"],
+            STEPS_OF_AN_EPOCH + 7,
+        ),  # in the second epoch of the first task
+        (["-v", "-tid", "1", "0", "-ne", "3"], 4 * STEPS_OF_AN_EPOCH + 7),  # of the second task
+        (["-c", "-tid", "1", "0", "-ne", "2"], 3 * STEPS_OF_AN_EPOCH + 7),
+        (["-c", "-tid", "1", "0", "-ne", "2"], 2 * STEPS_OF_AN_EPOCH + 7),  # before its first checkpoint
+        (["-t", "-ttn", "4", "-tid", "1", "-vid", "0", "-ne", "3"], 3 * STEPS_OF_AN_EPOCH + 5),
+    ],
+)
+def test_a_run_goes_on_to_the_same_result(
+    setting: list[str], num_steps: int, interrupt: Interrupt, example_root: Path, tmp_path: Path
+) -> None:
+    words = [*setting, *METHOD, *KEYS, "-rp", str(example_root)]
+    if "-t" in setting:
+        words += ["--set", "num_epochs=3"]  # -ne is the length of the second step
+    whole, halved = tmp_path / "whole", tmp_path / "halved"
+    assert main([*words, "-wd", str(whole)]) == 0
+    interrupt(num_steps)
+    assert main([*words, "-wd", str(halved)]) == 130
+    (folder,) = (halved / "runs").iterdir()
+    torch.manual_seed(12345)
+    assert main([*words, "-wd", str(halved), "--resume", str(folder)]) == 0
+    assert metrics_of(halved) == metrics_of(whole)
+    assert metrics_of(halved, "summary.csv") == metrics_of(whole, "summary.csv")
+    assert image_scores(halved) == image_scores(whole)
+    assert len({row["run_id"] for row in read_rows(halved / "results.csv")}) == 1
+
+
+def test_what_cannot_go_on_is_refused_in_one_line(
+    interrupt: Interrupt, example_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-v", "-tid", "1", *METHOD, *KEYS, "-rp", str(example_root), "-wd", str(tmp_path), "-ne", "2"]
+
+    def refused(*more: str) -> str:
+        capsys.readouterr()
+        assert main([*words, *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    interrupt(STEPS_OF_AN_EPOCH + 7)
+    assert main(words) == 130
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert "the configuration is another one" in refused("--resume", str(folder), "--seed", "3")
+    assert "not a run of" in refused("--resume", str(tmp_path))
+    (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
+    assert "damaged" in refused("--resume", str(folder))
+    (folder / "checkpoint.pt").unlink()
+    assert "nothing to go on with" in refused("--resume", str(folder))
+    assert not (tmp_path / "results.csv").exists()
