@@ -49,7 +49,7 @@ class CutPasteMethod(GradientMethod):
             self.backbone.mean.fill_(0.5)
             self.backbone.std.fill_(0.5)
         if isinstance(self.backbone.trunk, VitTrunk):
-            self.backbone.trunk.conv_proj.requires_grad_(False)  # steadies transformers; as upstream's net
+            self.backbone.trunk.conv_proj.requires_grad_(False)  # as in IM-IAD; it steadies transformers
         classes = len(TITLES[params.variant])
         self.net = CutPasteNet(self.backbone, classes, params.head_layers, density, params.fixed_norms)
         self.net.to(self.device)

@@ -2,7 +2,8 @@
 
 Source: Li et al., "Towards Continual Adaptation in Industrial Anomaly Detection", ACM Multimedia 2022; the
 authors' code is not public.
-Differs from the source: nowhere known; the trunk's learning rate, length and head are those of the benchmark.
+Differs from the source: where a trunk has batch norms they keep their statistics, for the paper's, a
+transformer, has none. Learning rate, length of training and head are those of IM-IAD.
 """
 
 from dataclasses import dataclass

@@ -55,8 +55,12 @@ class CutPasteNet(nn.Module):
         return pooled
 
     def embed(self, image: Tensor) -> Tensor:
-        """Map (B, 3, H, W) images to (B, D) float64 embeddings of length 1."""
-        return F.normalize(self.pool(image).double(), dim=1)
+        """Map (B, 3, H, W) images to (B, D) float64 embeddings of length 1.
+
+        Mixed precision is off: a covariance does not survive the rounding of the features.
+        """
+        with torch.autocast(image.device.type, enabled=False):
+            return F.normalize(self.pool(image).double(), dim=1)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map (B, 3, H, W) images to (B,) float32 anomaly scores."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from arch.cut_paste_method import CutPasteMethod
-from configuration.config import load_config
+from configuration.config import RunConfig, load_config
 from configuration.errors import UserError
 from data_io.data_holder import DataHolder
 from data_io.records import ScoringBatch, Task, TrainBatch
@@ -26,16 +26,15 @@ from tests.loaders import MadeLoader, random_images
 SIDE = 64  # pixels
 
 
-def words(model: str, tmp_path: Path, *more: str, setting: str = "-c -tid 0 1", net: str = "net_tiny") -> Any:
+def configure(tmp_path: Path, *more: str, net: str = "net_tiny") -> RunConfig:
     size = [] if net == "vit_b_16" else ["--set", f"data_size={SIDE}", "--set", f"data_crop_size={SIDE}"]
-    common = ["-m", model, "-n", net, "-d", "_example", "-w", "none", "-g", "cpu", "-wd", str(tmp_path)]
-    return load_config([*setting.split(), *common, *size, *more])
+    common = f"-m cutpaste -n {net} -d _example -w none -g cpu -wd {tmp_path}".split()
+    return load_config(["-c", "-tid", "0", "1", *common, *size, *more])
 
 
-def build(tmp_path: Path, *changes: str, model: str = "cutpaste", epochs: int = 1, **where: str) -> Any:
+def build(tmp_path: Path, *changes: str, epochs: int = 1, net: str = "net_tiny") -> Any:
     keys = [word for change in changes for word in ("--set", change)]
-    config = words(model, tmp_path, "-ne", str(epochs), *keys, **where)
-    return build_method(config, store=None)[0]
+    return build_method(configure(tmp_path, "-ne", str(epochs), *keys, net=net), store=None)[0]
 
 
 def task(step: int = 0, setting: str = "continual") -> Task:
@@ -56,8 +55,8 @@ def scores(method: CutPasteMethod, image: Tensor | None = None) -> Tensor:
 @pytest.mark.parametrize(("classes", "expected"), [(2, 11_506_370), (3, 11_506_499)])
 def test_the_resnet_has_the_published_number_of_parameters(classes: int, expected: int) -> None:
     net = CutPasteNet(Backbone("resnet18", ("pooled",)), classes, 1, NearestGaussian())
-    assert sum(parameter.numel() for parameter in net.parameters()) == expected
-    assert sum(parameter.numel() for parameter in net.backbone.parameters()) == 11_176_512
+    found = [sum(p.numel() for p in part.parameters()) for part in (net, net.backbone)]
+    assert found == [expected, 11_176_512]
 
 
 def test_the_transformer_has_a_linear_head_of_zeros_and_a_fixed_patch_embedding(tmp_path: Path) -> None:
@@ -173,6 +172,16 @@ def test_the_score_is_the_mahalanobis_distance_of_the_unit_embedding(tmp_path: P
     torch.testing.assert_close(scores(method).double(), square, rtol=1e-5, atol=0)
 
 
+def test_mixed_precision_trains_but_does_not_round_embeddings(tmp_path: Path) -> None:
+    method = build(tmp_path)
+    image = random_images(6, SIDE, seed=9)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert method.net.pool(image).dtype == torch.bfloat16
+        method.train_model(loader(), task())
+        mixed = scores(method)
+    assert torch.equal(mixed, scores(method))
+
+
 @pytest.mark.parametrize(("scope", "tasks"), [("last", 1), ("all", 2)])
 def test_a_task_replaces_the_density_or_stands_beside_it(scope: str, tasks: int, tmp_path: Path) -> None:
     method = build(tmp_path, f"_density_scope={scope}", epochs=1)
@@ -201,9 +210,8 @@ def test_replace_starts_from_the_first_weights_and_forgets_the_density(tmp_path:
 def test_kernels_give_a_density_of_one_image(tmp_path: Path) -> None:
     method = build(tmp_path, "_density=kde", "_density_views=1")
     method.train_model(loader(1), task())
-    near, far = scores(method, random_images(1, SIDE)), scores(method)
-    assert abs(near.item()) < 1e-6
-    assert (far > 1e-6).all()
+    assert abs(scores(method, random_images(1, SIDE)).item()) < 1e-6
+    assert (scores(method) > 1e-6).all()
 
 
 @pytest.mark.parametrize(
@@ -275,8 +283,8 @@ def test_kernels_of_several_tasks_are_refused(tmp_path: Path) -> None:
 
 def test_normal_training_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cutpaste has no use for normal; use cutpaste"):
-        words("cutpaste", tmp_path, "-tag", "normal")
-    assert words("cutpaste", tmp_path, "-tag", "cutpaste").data.train_aug_type == "cutpaste"
+        configure(tmp_path, "-tag", "normal")
+    assert configure(tmp_path, "-tag", "cutpaste").data.train_aug_type == "cutpaste"
 
 
 def test_it_finds_the_defects_of_the_generated_products(example_root: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from data_io.records import ScoringBatch, Task
 from models.common.density import Gaussian, fit_gaussian
 from models.dne.mixture import mix_moments, mix_samples
 from paradigms.method_factory import build_method
+from tests.conftest import RunProgram
 from tests.loaders import MadeLoader, random_images
 
 SIDE = 64  # pixels
@@ -207,3 +208,25 @@ def test_the_target_of_a_transfer_joins_the_source(tmp_path: Path) -> None:
     for step in (0, 1):
         method.train_model(loader(step, count=20 if step == 0 else 8), task(step, "transfer"))
     assert method.net.memory.count.tolist() == [20, 8]
+
+
+def first_task(run_program: RunProgram, model: str, epochs: int, tasks: str) -> list[float]:
+    """Return the image AUROC of the first task after each step of a continual run."""
+    words = f"-c -m {model} -n net_tiny -d _example -tid {tasks} -ne {epochs} --seed 1"
+    size = ["--set", f"data_size={SIDE}", "--set", f"data_crop_size={SIDE}"]
+    rows = [row for row in run_program(*words.split(), *size) if row["model"] == model]
+    return [float(row["image_auroc"]) for row in rows if row["valid_task"] == "0"]
+
+
+def test_it_finds_the_defects_of_the_generated_products(run_program: RunProgram) -> None:
+    assert first_task(run_program, "dne", 1, "0")[0] > 0.72
+
+
+@pytest.mark.slow
+def test_it_forgets_less_than_cutpaste(run_program: RunProgram) -> None:
+    lost = {}
+    for model in ("cutpaste", "dne"):
+        first, *_, last = first_task(run_program, model, 8, "0 1 2")
+        lost[model] = first - last
+    assert lost["cutpaste"] > 0.3, "there is something to forget"
+    assert lost["dne"] < 0.1
