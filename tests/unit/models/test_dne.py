@@ -153,6 +153,7 @@ def test_a_restored_method_scores_and_learns_on_the_same(mixture: str, tmp_path:
     restored = build(tmp_path, f"_mixture={mixture}")
     restored.load_state_dict(method.state_dict())
     assert torch.equal(scores(restored), scores(method))
+    restored.load_run_state(method.run_state())
     for each in (method, restored):
         each.train_model(loader(2), task(2))
     assert torch.equal(scores(restored), scores(method))
