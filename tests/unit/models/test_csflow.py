@@ -248,9 +248,9 @@ def test_a_backbone_of_one_image_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_few_epochs_tell_the_defects_of_the_example(run_program: RunProgram) -> None:
-    words = ["-v", "-m", "csflow", "-n", "net_csflow", "-bb", "net_tiny", "-d", "_example", "-tid", "1"]
+    words = ["-v", "-m", "csflow", "-n", "net_csflow", "-bb", "net_tiny", "-d", "_example", "-tid", "0"]
     small = ["data_size=128", "data_crop_size=128", "_fc_internal=32", "_n_coupling_blocks=2"]
     fast = ["train_batch_size=8", "_lr=0.001", "_adam_eps=1.0e-6"]
     (row,) = run_program(*words, "-ne", "10", *(word for key in small + fast for word in ("--set", key)))
-    assert float(row["image_auroc"]) > 0.8
-    assert float(row["pixel_auroc"]) > 0.8
+    assert float(row["image_auroc"]) > 0.65  # .74 and .77 with two seeds
+    assert float(row["pixel_auroc"]) > 0.85  # .93 with both

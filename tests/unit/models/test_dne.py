@@ -1,6 +1,7 @@
 """DNE: the mixture of the tasks' Gaussians, and a memory that only training writes."""
 
-from pathlib import Path
+from pathlib from copy import deepcopy
+import Path
 from typing import Any
 
 import pytest
@@ -153,7 +154,7 @@ def test_a_restored_method_scores_and_learns_on_the_same(mixture: str, tmp_path:
     restored = build(tmp_path, f"_mixture={mixture}")
     restored.load_state_dict(method.state_dict())
     assert torch.equal(scores(restored), scores(method))
-    restored.load_run_state(method.run_state())
+    restored.load_run_state(deepcopy(method.run_state()))
     for each in (method, restored):
         each.train_model(loader(2), task(2))
     assert torch.equal(scores(restored), scores(method))
