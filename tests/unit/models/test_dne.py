@@ -1,7 +1,7 @@
 """DNE: the mixture of the tasks' Gaussians, and a memory that only training writes."""
 
-from pathlib from copy import deepcopy
-import Path
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
