@@ -13,7 +13,8 @@ from arch.base import Prediction
 from arch.cut_paste_params import CutPasteParams
 from arch.few_images import images_with_views, num_with_views
 from arch.gradient_method import GradientMethod
-from augmentation.cut_paste import TITLES, make_variants, rotate
+from augmentation.cut_paste import TITLES, make_variants
+from augmentation.rotation import rotate_at_random
 from configuration.config import RunConfig
 from configuration.errors import UserError
 from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch
@@ -111,7 +112,7 @@ class CutPasteMethod(GradientMethod):
         with torch.no_grad():
             image, label = make_variants(batch.image, self.common.variant)
             if self.common.post_rotation:
-                image = rotate(image, self.common.post_rotation)
+                image = rotate_at_random(image, self.common.post_rotation)
         pooled = self.net.pool(image)
         if self.net.num_updates < self.common.frozen_steps:
             pooled = pooled.detach()

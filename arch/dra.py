@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arch.base import LAYER_NETS, Prediction
 from arch.labelled_method import LabelledMethod
-from augmentation.pasted_patch import paste_patches
+from augmentation.cut_paste import paste_patches
 from augmentation.rotation import rotate_at_random
 from configuration.config import RunConfig
 from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch

@@ -75,13 +75,25 @@ def make_variants(
     if variant == "union":
         is_large = torch.rand(count, generator=generator) < 0.5
         patches = [Patch._make(torch.where(is_large, *both) for both in zip(*patches, strict=True))]
-    made = [image]
-    for patch in patches:
-        moved, inside = move(image, patch)
-        if jitter:
-            moved = change_color(moved, draw_color_change(count, jitter, generator), inside)
-        made.append(torch.where(inside[:, None], moved, image))
+    made = [image, *(paste(image, patch, jitter, generator) for patch in patches)]
     return torch.cat(made), torch.arange(len(made), device=image.device).repeat_interleave(count)
+
+
+def paste(image: Tensor, patch: Patch, jitter: float, generator: torch.Generator | None = None) -> Tensor:
+    """Return (B, 3, H, W) images with their patches, in changed colours, pasted at their new places."""
+    moved, inside = move(image, patch)
+    if jitter:
+        moved = change_color(moved, draw_color_change(len(image), jitter, generator), inside)
+    return torch.where(inside[:, None], moved, image)
+
+
+def paste_patches(image: Tensor) -> Tensor:
+    """Return (B, 3, H, W) images in [0, 1], each with a large patch of its own pasted at another place.
+
+    Source: these are also the pseudo anomalies of Ding et al., "Catching Both Gray and Black Swans: Open-set
+    Supervised Anomaly Detection", CVPR 2022.
+    """
+    return paste(image, draw_large_patch(len(image), (image.shape[2], image.shape[3])), JITTER)
 
 
 def draw_large_patch(count: int, size: tuple[int, int], generator: torch.Generator | None = None) -> Patch:
@@ -139,15 +151,6 @@ def move(image: Tensor, patch: Patch) -> tuple[Tensor, Tensor]:
     row, column = (row + top).clamp(0, height - 1), (column + left).clamp(0, width - 1)
     index = (row * width + column).long().flatten(1)[:, None].expand(-1, image.shape[1], -1)
     return image.flatten(2).gather(2, index).view_as(image), inside
-
-
-def rotate(image: Tensor, most: float, generator: torch.Generator | None = None) -> Tensor:
-    """Turn each image about its centre by up to `most` degrees either way; corners become black."""
-    count, height, width = len(image), image.shape[2], image.shape[3]
-    angle = torch.deg2rad(_between((-most, most), torch.rand(count, generator=generator)))
-    whole = (torch.full((count,), float(value)) for value in (height, width, 0, 0, height / 2, width / 2))
-    turned, inside = move(image, Patch._make((*whole, angle)))
-    return turned * inside[:, None]
 
 
 def _between(bounds: tuple[float, float], draw: Tensor) -> Tensor:

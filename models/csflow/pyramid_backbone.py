@@ -1,12 +1,11 @@
 """Feature maps of one layer for an image and its smaller versions."""
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from models.common.backbone import Backbone
+from models.common.image_pyramid import image_pyramid
 
 
 def scale_names(num_scales: int) -> tuple[str, ...]:
@@ -49,10 +48,8 @@ class PyramidBackbone(Backbone):
             raise ValueError(
                 f"{self.name} takes images of {self.input_size[0]} pixels only, not of several sizes"
             )
-        image = (image - self.mean) / self.std
-        sizes = [(image.shape[2] >> scale, image.shape[3] >> scale) for scale in range(self.num_scales)]
-        images = [F.interpolate(image, size=size, mode="nearest") for size in sizes]  # as the authors do
-        maps: Sequence[Tensor] = [self.trunk(smaller)[self.layer] for smaller in images]
+        levels = image_pyramid((image - self.mean) / self.std, self.num_scales)
+        maps = [self.trunk(level)[self.layer] for level in levels]
         return dict(zip(scale_names(self.num_scales), maps, strict=True))
 
     def fingerprint(self) -> str:

@@ -1,34 +1,7 @@
-import math
-
-import pytest
 import torch
 
-from augmentation.pasted_patch import draw_patch, draw_patch_size, paste_patches
+from augmentation.cut_paste import paste_patches
 from tests.loaders import random_images
-
-SIDE = 200
-
-
-def test_patches_have_the_published_areas_and_aspects() -> None:
-    torch.manual_seed(0)
-    sizes = torch.tensor([draw_patch_size(SIDE, SIDE) for _ in range(2000)]).double()
-    area = sizes.prod(1) / SIDE**2
-    assert 0.019 < area.min() < 0.025
-    assert 0.145 < area.max() < 0.152
-    assert area.mean().item() == pytest.approx(0.085, abs=0.003), "uniform"
-    logarithm = (sizes[:, 1] / sizes[:, 0]).log()
-    assert logarithm.abs().max().item() == pytest.approx(-math.log(0.3), abs=0.05)
-    assert logarithm.mean().abs() < 0.05, "as often high as wide"
-
-
-def test_places_reach_every_border_and_stay_inside() -> None:
-    torch.manual_seed(0)
-    places = [draw_patch(10, 20, (8, 17)) for _ in range(200)]
-    assert {rows.start for _, rows, _ in places} == {0, 1, 2}
-    assert {columns.start for _, _, columns in places} == {0, 1, 2, 3}
-    assert {(rows.stop - rows.start, columns.stop - columns.start) for _, rows, columns in places} == {
-        (8, 17)
-    }
 
 
 def test_an_image_changes_in_one_rectangle_only() -> None:

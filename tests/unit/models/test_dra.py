@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from arch.dra import NORMAL, PSEUDO, SEEN
-from augmentation.pasted_patch import paste_patches
+from augmentation.cut_paste import paste_patches
 from configuration.config import load_config
 from data_io.records import ScoringBatch, Task
 from models.common.backbone import Backbone
