@@ -1,11 +1,15 @@
 """What every registered method keeps, tried on the generated data set with small nets."""
 
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from arch.base import ModelBase
+from arch.gradient_method import GradientMethod
 from configuration import registration
 from configuration.config import RunConfig, load_config
 from data_io.data_holder import DataHolder, Step
@@ -15,6 +19,7 @@ from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
 
 METHODS = sorted(registration.MODELS)
+TRAINED = [m for m in METHODS if issubclass(registration.load(registration.MODELS[m]), GradientMethod)]
 SETTING_WORDS = {
     "vanilla": ["-v", "-tid", "1"],
     "semi": ["-s", "-san", "4", "-tid", "1"],
@@ -127,6 +132,26 @@ def test_the_same_seed_gives_the_same_scores(learned: tuple[RunConfig, ModelBase
     for each in (method, again):
         each.net.eval()
     assert torch.equal(again.predict_batch(batch).image_score, method.predict_batch(batch).image_score)
+
+
+@pytest.mark.parametrize("model", TRAINED)
+def test_an_interrupted_training_goes_on_to_the_same_scores(
+    model: str, example_root: Path, tmp_path: Path
+) -> None:
+    config = config_of(model, example_root, tmp_path)
+    config = replace(config, train=replace(config.train, num_epochs=2, checkpoint_every=1))
+    whole, _ = build_method(config, store=None)
+    kept: list[dict[str, Any]] = []
+    whole.keep = lambda state: kept.append(deepcopy(state))
+    step = DataHolder(Example, config, whole.needs_labels, whole.needs_reference).create()[0]
+    whole.train_model(step.train_loader, step.plan.task)
+    going_on, _ = build_method(config, store=None)
+    going_on.interrupted = kept[0]
+    going_on.train_model(step.train_loader, step.plan.task)
+    batch = first_batch(step)
+    for each in (whole, going_on):
+        each.net.eval()
+    assert torch.equal(going_on.predict_batch(batch).image_score, whole.predict_batch(batch).image_score)
 
 
 @pytest.mark.parametrize("setting", SETTING_WORDS)
