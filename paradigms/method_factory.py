@@ -13,6 +13,7 @@ from data_io.feature_cache import FeatureCache
 from data_io.image_folder import folder_images
 from data_io.records import derive_seed
 from data_io.tensor_store import TensorStore
+from models.common.trunk import POOLED
 from tools.progress import progress, progress_bar
 from tools.weights import find_weights
 
@@ -27,6 +28,8 @@ def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBas
     Raises:
         UserError: the pretrained weights cannot be had or do not fit.
     """
+    if POOLED in getattr(config.params, "layers", ()):
+        raise UserError(f"{config.origin['_layers']}: _layers names {POOLED}, which is no map; leave it out")
     make_deterministic(derive_seed(config.run.seed, "model"))
     try:
         method: ModelBase = registration.load(registration.MODELS[config.run.model])(config, config.params)
