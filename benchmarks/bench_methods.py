@@ -38,7 +38,7 @@ EXTRA_WORDS: dict[str, list[str]] = {  # what makes a method comparable with the
     "spade": ["--set", "_global_feature=layer3"],
     "simplenet": ["--set", "_target_embed_dimension=384", "--set", "_pretrain_embed_dimension=384", *BATCH],
     "cfa": BATCH,
-    "stpm": ["--set", "_val_fraction=0", *BATCH],
+    "stpm": ["--set", "_loss=open_iad", "--set", "_student_init=zero_residual", *BATCH],
     "reverse": BATCH,
     "fastflow": BATCH,
 }
