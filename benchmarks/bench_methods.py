@@ -40,7 +40,7 @@ EXTRA_WORDS: dict[str, list[str]] = {  # what makes a method comparable with the
     "cfa": BATCH,
     "stpm": ["--set", "_loss=open_iad", "--set", "_student_init=zero_residual", *BATCH],
     "reverse": BATCH,
-    "fastflow": BATCH,
+    "fastflow": ["--set", "_conv3x3_only=false", *BATCH],  # as the peer
 }
 TRAINED = ("cfa", "simplenet", "stpm", "reverse", "fastflow")
 PEERS = {"patchcore": "patchcore", "_patchcore": "patchcore"} | {
