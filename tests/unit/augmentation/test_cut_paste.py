@@ -1,6 +1,7 @@
 """What CutPaste pastes, from where and to where."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -44,7 +45,9 @@ def extent(patch: Patch) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("draw", [draw_large_patch, draw_scar])
 @pytest.mark.parametrize("size", [(256, 256), (64, 64), (40, 96)])
-def test_a_patch_lies_inside_where_it_comes_from_and_where_it_goes(draw, size: tuple[int, int]) -> None:  # type: ignore[no-untyped-def]
+def test_a_patch_lies_inside_where_it_comes_from_and_where_it_goes(
+    draw: Callable[..., Patch], size: tuple[int, int]
+) -> None:
     patch = draw(MANY, size, generator())
     tall, wide = extent(patch)
     for side, corner, length, centre, reach in (
