@@ -2,8 +2,9 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -98,6 +99,30 @@ class ModelBase(ABC):
         assert self.backbone is not None, "only a method with a backbone reads features"
         return self.backbone.extract(batch.image) if self.backbone.frozen else self.backbone(batch.image)
 
+    def scoring_net(self) -> nn.Module:
+        """Return what stands in for `net` while a test set is scored.
+
+        It is a copy whose trained backbones are frozen, which makes them faster, or `net` itself without any.
+        """
+        if not any(isinstance(part, Backbone) and not part.frozen for part in self.net.modules()):
+            return self.net
+        scoring = deepcopy(self.net)
+        for part in list(scoring.modules()):
+            if isinstance(part, Backbone):
+                part.freeze()
+        return scoring
+
+    @contextmanager
+    def _scoring(self) -> Iterator[None]:
+        trained = self.net
+        trained.eval()
+        self.net = self.scoring_net()
+        try:
+            with torch.set_grad_enabled(self.needs_grad):
+                yield
+        finally:
+            self.net = trained
+
     @final
     def prediction(self, test_loader: Iterable[ScoringBatch]) -> TaskPrediction:
         """Score a test set: the only test loop of the project.
@@ -105,19 +130,18 @@ class ModelBase(ABC):
         Raises:
             FloatingPointError: a score or a map is not finite.
         """
-        self.net.eval()
         scores: list[Tensor] = []
         maps: list[Tensor] = []
         seconds = 0.0
-        for batch in test_loader:
-            start = time.perf_counter()
-            with torch.set_grad_enabled(self.needs_grad):
+        with self._scoring():
+            for batch in test_loader:
+                start = time.perf_counter()
                 prediction = self.predict_batch(batch)
-            scores.append(prediction.image_score.detach().float().cpu())
-            if prediction.anomaly_map is not None:
-                maps.append(prediction.anomaly_map.detach().float().cpu())
-            seconds += time.perf_counter() - start  # the copies to the host have synchronised the device
-            check(prediction, batch, type(self).__name__)
+                scores.append(prediction.image_score.detach().float().cpu())
+                if prediction.anomaly_map is not None:
+                    maps.append(prediction.anomaly_map.detach().float().cpu())
+                seconds += time.perf_counter() - start  # the copies to the host have synchronised the device
+                check(prediction, batch, type(self).__name__)
         anomaly_map = torch.cat(maps).numpy() if maps else None
         return TaskPrediction(torch.cat(scores).numpy(), anomaly_map, seconds)
 

@@ -22,6 +22,7 @@ from data_io.records import ScoringBatch, TrainBatch
 from loss_function.cosine import cosine_distance, flattened_loss, pixel_loss
 from models.common.anomaly_map import AnomalyMapper
 from models.common.backbone import Backbone
+from models.common.folding import folded
 from models.reverse.net_reverse import LEAST_SIDE, MIRRORS, STRIDES, Mirror, ReverseNet
 
 LAYERS = ("layer1", "layer2", "layer3")
@@ -100,6 +101,10 @@ class ReverseDistillation(GradientMethod):
         """Return how far the restored maps turn away from the teacher's."""
         maps = self._maps(batch)
         return LOSSES[self.params.loss](maps, self.net(maps))
+
+    def scoring_net(self) -> ReverseNet:
+        """Return a copy whose norms are folded."""
+        return folded(self.net)
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Upsample, join and smooth the levels' cosine distances; the highest pixel gives the image score."""

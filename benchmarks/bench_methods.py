@@ -41,10 +41,11 @@ EXTRA_WORDS: dict[str, list[str]] = {  # what makes a method comparable with the
     "stpm": ["--set", "_loss=open_iad", "--set", "_student_init=zero_residual", *BATCH],
     "reverse": BATCH,
     "fastflow": ["--set", "_conv3x3_only=false", *BATCH],  # as the peer
+    "csflow": ["--set", "_fc_internal=256", *BATCH],  # on both sides, a quarter of the paper's
 }
-TRAINED = ("cfa", "simplenet", "stpm", "reverse", "fastflow")
+TRAINED = ("cfa", "simplenet", "stpm", "reverse", "fastflow", "csflow")
 PEERS = {"patchcore": "patchcore", "_patchcore": "patchcore"} | {
-    name: name for name in ("padim", "stpm", "reverse", "fastflow", "cfa")
+    name: name for name in ("padim", "stpm", "reverse", "fastflow", "csflow", "cfa")
 }
 COLUMNS = (
     *("fit_seconds", "epoch_seconds", "images_per_second", "peak_memory_mb"),

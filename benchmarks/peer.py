@@ -18,6 +18,8 @@ import torch
 import torchvision
 from anomalib.models.image.cfa.loss import CfaLoss
 from anomalib.models.image.cfa.torch_model import CfaModel
+from anomalib.models.image.csflow import torch_model as csflow_model
+from anomalib.models.image.csflow.loss import CsFlowLoss
 from anomalib.models.image.fastflow.loss import FastflowLoss
 from anomalib.models.image.fastflow.torch_model import FastflowModel
 from anomalib.models.image.padim.torch_model import PadimModel
@@ -30,11 +32,13 @@ from anomalib.models.image.stfpm.torch_model import STFPMModel
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 SIDE = 256  # pixels
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 LAYERS = ["layer1", "layer2", "layer3"]
+CSFLOW_HIDDEN = 256  # channels, instead of 1024
 
 Batches = Callable[[], Iterable[Tensor]]
 
@@ -124,6 +128,46 @@ def fastflow(batches: Batches, num_epochs: int, **_keys: Any) -> tuple[nn.Module
     return model, train(model, lambda found: criterion(*found), descent, batches, num_epochs)
 
 
+def csflow(batches: Batches, num_epochs: int, **_keys: Any) -> tuple[nn.Module, list[float]]:
+    """Train the flow, on ResNet-18 instead of EfficientNet-B5 and with fewer channels inside."""
+    plain = csflow_model.InputNode
+    csflow_model.InputNode = lambda _channels, *sides, name: plain(256, *sides, name=name)
+    try:  # it takes its maps to have a 32nd of the image's side, and these have a 16th
+        model = without_download(lambda: csflow_model.CsFlowModel((2 * SIDE, 2 * SIDE), CSFLOW_HIDDEN))
+    finally:
+        csflow_model.InputNode = plain
+    model.feature_extractor = Pyramid()
+    descent = torch.optim.Adam(
+        model.graph.parameters(), lr=2e-4, eps=1e-4, weight_decay=1e-5, betas=(0.5, 0.9)
+    )
+
+    def clip(*_step: object) -> None:
+        torch.nn.utils.clip_grad_norm_(model.graph.parameters(), 1)
+
+    descent.register_step_pre_hook(clip)
+    criterion = CsFlowLoss()
+    return model, train(model, lambda found: criterion(*found), descent, batches, num_epochs)
+
+
+class Pyramid(nn.Module):
+    """Layer 3 of an image and of its versions of half and a quarter of the size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        resnet = torchvision.models.resnet18()
+        load(resnet)
+        stem = [resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool]
+        self.net = nn.Sequential(*stem, resnet.layer1, resnet.layer2, resnet.layer3).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Pyramid":
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map (B, 3, H, W) to three maps (B, 256, h, w), the largest first."""
+        return [self.net(F.interpolate(images, scale_factor=1 / factor)) for factor in (1, 2, 4)]
+
+
 def cfa(batches: Batches, num_epochs: int, **_keys: Any) -> tuple[nn.Module, list[float]]:
     """Set the centres, then train the descriptor; the centres' time counts as an epoch of its own."""
     model = without_download(lambda: CfaModel("resnet18", 1, 1, 3, 3, 1e-5))
@@ -144,13 +188,15 @@ def load(extractor: nn.Module) -> None:
 
 def without_download(build: Callable[[], Any]) -> Any:
     """Build a model that would fetch its weights; they are loaded from the file afterwards."""
-    plain, resnet18 = timm.create_model, torchvision.models.resnet18
+    plain, resnet18, b5 = timm.create_model, torchvision.models.resnet18, csflow_model.efficientnet_b5
     timm.create_model = lambda *words, **keys: plain(*words, **{**keys, "pretrained": False})
     torchvision.models.resnet18 = lambda **_weights: resnet18()
+    csflow_model.efficientnet_b5 = lambda **_weights: b5()
     try:
         return build()
     finally:
         timm.create_model, torchvision.models.resnet18 = plain, resnet18
+        csflow_model.efficientnet_b5 = b5
 
 
 METHODS: dict[str, Callable[..., tuple[nn.Module, list[float]]]] = {
@@ -159,6 +205,7 @@ METHODS: dict[str, Callable[..., tuple[nn.Module, list[float]]]] = {
     "stpm": stpm,
     "reverse": reverse,
     "fastflow": fastflow,
+    "csflow": csflow,
     "cfa": cfa,
 }
 

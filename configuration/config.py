@@ -98,6 +98,7 @@ class TrainSection:
 
     num_epochs: int | None  # None for methods that do not train in epochs
     checkpoint_every: int  # epochs
+    compile: bool  # compile the net of the method
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Build a method: seeded, with its pretrained backbone in place, frozen and cached."""
 
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -36,6 +37,8 @@ def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBas
     except ValueError as error:  # a layer that the backbone lacks, a width that does not fit
         raise UserError(f"--model {config.run.model} with --net {config.run.net}: {error}") from error
     method.bar = progress_bar
+    if config.train.compile:
+        compile_net(method)
     if method.image_folder is not None:
         images = folder_images(method.image_folder, config.data, method.device, store, progress)
         method.folder_images = images
@@ -54,6 +57,20 @@ def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBas
             method.backbone, store, config.data.feature_memory_mb, method.device, config.run.amp
         )
     return method, weights
+
+
+def compile_net(method: ModelBase) -> None:
+    """Compile the net wherever it is called as a whole; copies of it are as they would be without.
+
+    Raises:
+        UserError: on a CPU, where torch has no compiler to compile with.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if method.device.type == "cpu" and shutil.which(compiler) is None:
+        raise UserError(
+            f"compile: true needs a C++ compiler, and there is no {compiler}; install it, or set CXX"
+        )
+    method.net.compile()
 
 
 def load_pretrained(method: ModelBase, config: RunConfig) -> str:
@@ -77,9 +94,8 @@ def load_pretrained(method: ModelBase, config: RunConfig) -> str:
 
 def make_deterministic(seed: int) -> None:
     """Seed what libraries draw from by themselves, and choose repeatable algorithms."""
-    os.environ.setdefault(
-        "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-    )  # cuBLAS repeats itself only with a fixed workspace
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS does not repeat itself
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from models.common.folding import fold_norms
 from models.common.trunk import StageTrunk, build_trunk
 
 _PROBE_SIZE = (64, 64)  # pixels
@@ -74,7 +75,7 @@ class Backbone(nn.Module):
         self.frozen = True
         self.eval()
         if isinstance(self.trunk, StageTrunk):
-            self.trunk.fold_norms()
+            fold_norms(self.trunk)
         self.requires_grad_(False)
         return self.to(memory_format=torch.channels_last)
 

@@ -120,6 +120,8 @@ def scale_channels(feature_map: Tensor, scale: Tensor, offset: Tensor) -> Tensor
         scale: (C,) factors.
         offset: (C,) summands.
     """
+    if torch.compiler.is_compiling():  # what is written in place ends a graph, and a compiler saves copies
+        return torch.addcmul(offset[:, None, None], feature_map, scale[:, None, None])
     scaled: Tensor = _ScaleChannels.apply(feature_map, scale, offset)
     return scaled
 

@@ -2,12 +2,10 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from models.common.net_tiny import NetTiny
 from models.common.vig import INPUT_SIDE, VIG_NETS, Vig, block_names
@@ -114,18 +112,6 @@ class StageTrunk(nn.Module):
         if self.gives_pooled:
             features[POOLED] = feature.mean(dim=(2, 3))
         return features
-
-    def fold_norms(self) -> None:
-        """Fold every BatchNorm, in evaluation mode, into the convolution registered just before it.
-
-        In these nets that is the convolution whose output it takes.
-        """
-        for module in list(self.modules()):
-            children = list(module.named_children())
-            for (name, convolution), (norm_name, norm) in pairwise(children):
-                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    module.add_module(name, fuse_conv_bn_eval(convolution, norm))
-                    module.add_module(norm_name, nn.Identity())
 
 
 class Vgg16Trunk(nn.Module):

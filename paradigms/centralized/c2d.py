@@ -124,18 +124,11 @@ def run_step(
         if method.device.type == "cuda":
             torch.cuda.synchronize(method.device)
         fit_seconds = step.decode_seconds + time.perf_counter() - start
-        _warm_up(method, step)
+        method.prediction([next(iter(step.train_loader))])  # no timing pays for what happens once
         evaluations = evaluate_tests(method, step.tests, report.holder)
     report.add(step, method, weights, evaluations, fit_seconds)
     if isinstance(method.feature_reader, FeatureCache):
         method.feature_reader.forget()
-
-
-def _warm_up(method: ModelBase, step: Step) -> None:
-    """Score one batch of training images, so that no timing pays for what happens once."""
-    method.net.eval()
-    with torch.set_grad_enabled(method.needs_grad):
-        method.predict_batch(next(iter(step.train_loader)))
 
 
 def _precision(config: RunConfig) -> AbstractContextManager[object]:

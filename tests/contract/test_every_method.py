@@ -100,6 +100,22 @@ def test_an_image_scores_the_same_alone_and_in_any_batch(learned: tuple[RunConfi
         torch.testing.assert_close(part, whole[rows], rtol=1e-4, atol=1e-5)
 
 
+def test_what_stands_in_for_the_net_scores_as_the_net(learned: tuple[RunConfig, ModelBase, Step]) -> None:
+    _, method, step = learned
+    batch, net = first_batch(step), method.net
+    found = method.prediction([batch])
+    assert method.net is net
+    expected = method.predict_batch(batch)
+    torch.testing.assert_close(
+        torch.from_numpy(found.image_score), expected.image_score, rtol=1e-4, atol=1e-5
+    )
+    if expected.anomaly_map is not None:
+        assert found.anomaly_map is not None
+        spread = float(expected.anomaly_map.std())
+        found_map = torch.from_numpy(found.anomaly_map)
+        torch.testing.assert_close(found_map, expected.anomaly_map, rtol=1e-3, atol=1e-3 * spread)
+
+
 def test_a_stain_raises_the_score(learned: tuple[RunConfig, ModelBase, Step]) -> None:
     config, method, step = learned
     if config.run.model in LONG:
