@@ -35,7 +35,7 @@ class ModelBase(ABC):
         rotates_features: whether the method rotates feature maps for `-ffa`.
         needs_labels: whether training batches must carry labels and masks.
         needs_reference: whether the method asks for normal reference images.
-        needs_grad: whether scoring needs gradients (maps by gradient); likewise.
+        needs_grad: whether scoring needs gradients (maps by gradient); an instance may decide by its keys.
         train_aug_types: what `-tag` may name: how the method changes its training images.
         image_folder: a folder of images besides the data set's that the method wants, such as textures.
         folder_images: the images of that folder, of the data set's size; set by the runner.
@@ -98,6 +98,11 @@ class ModelBase(ABC):
             return self.feature_reader(batch)
         assert self.backbone is not None, "only a method with a backbone reads features"
         return self.backbone.extract(batch.image) if self.backbone.frozen else self.backbone(batch.image)
+
+    def draw_folder_images(self, count: int) -> Tensor:
+        """Return (count, 3, H, W) images in [0, 1] of the method's folder, drawn with replacement."""
+        assert self.folder_images is not None, "only a method that names an image folder draws from it"
+        return self.folder_images.read(torch.randint(len(self.folder_images), (count,))).float().div_(255)
 
     def scoring_net(self) -> nn.Module:
         """Return what stands in for `net` while a test set is scored.

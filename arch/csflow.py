@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
@@ -20,7 +19,7 @@ from arch.gradient_method import GradientMethod
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
 from loss_function.flow import flow_loss
-from models.common.anomaly_map import AnomalyMapper
+from models.common.anomaly_map import level_maps
 from models.csflow.net_csflow import CSFlowNet, mean_energy
 from models.csflow.pyramid_backbone import PyramidBackbone
 
@@ -104,11 +103,10 @@ class CSFlow(GradientMethod):
         latents, _ = self.net(self._maps(batch))
         size = (batch.image.shape[2], batch.image.shape[3])
         scores = [latent.square().mean(dim=1) for latent in latents]
-        maps = torch.stack(
-            [AnomalyMapper((s.shape[1], s.shape[2]), size, sigma=0).to(self.device)(s) for s in scores]
-        )
-        by_mode = {"largest": maps[0], "product": maps.prod(0), "mean": maps.mean(0)}
-        return Prediction(image_score=mean_energy(latents), anomaly_map=by_mode[self.params.map_mode])
+        shown = scores[:1] if self.params.map_mode == "largest" else scores
+        maps = level_maps(shown, size, sigma=0)
+        anomaly_map = maps.prod(0) if self.params.map_mode == "product" else maps.mean(0)
+        return Prediction(image_score=mean_energy(latents), anomaly_map=anomaly_map)
 
     def _maps(self, batch: ScoringBatch) -> list[Tensor]:
         features = self.features(batch)

@@ -13,6 +13,7 @@ from arch.base import Prediction
 from arch.cut_paste_params import CutPasteParams
 from arch.few_images import images_with_views, num_with_views
 from arch.gradient_method import GradientMethod
+from arch.sampling import endless_rows
 from augmentation.cut_paste import TITLES, make_variants
 from augmentation.rotation import rotate_at_random
 from configuration.config import RunConfig
@@ -81,19 +82,12 @@ class CutPasteMethod(GradientMethod):
         """Return the least number of embeddings with a positive definite covariance."""
         return 3 if self.common.shrinkage == "ledoit_wolf" else self.net.width + 1
 
-    def num_batches(self, train_loader: BatchLoader) -> int:
-        """Return the batches of an epoch."""
-        return self.common.steps_per_epoch or len(train_loader)
-
     def epoch_rows(self, train_loader: BatchLoader, task: Task, epoch: int) -> Tensor:
-        """Return one pass in random order, or as many passes as the steps of an epoch take."""
+        """Return one pass in random order, or as many steps of an endless row of passes as an epoch has."""
         if self.common.steps_per_epoch is None:
             return super().epoch_rows(train_loader, task, epoch)
-        generator = task.generator(f"order {epoch}")
-        wanted = self.common.steps_per_epoch * train_loader.batch_size
-        passes = -(-wanted // train_loader.num_images)
-        order = [torch.randperm(train_loader.num_images, generator=generator) for _ in range(passes)]
-        return torch.cat(order)[:wanted]
+        count = self.common.steps_per_epoch * train_loader.batch_size
+        return endless_rows(torch.arange(train_loader.num_images), epoch * count, count, "order", task)
 
     def optimizers(self) -> Sequence[Optimizer]:
         """Return the optimiser of all weights that are trained."""
@@ -113,9 +107,10 @@ class CutPasteMethod(GradientMethod):
             image, label = make_variants(batch.image, self.common.variant)
             if self.common.post_rotation:
                 image = rotate_at_random(image, self.common.post_rotation)
-        pooled = self.net.pool(image)
-        if self.net.num_updates < self.common.frozen_steps:
-            pooled = pooled.detach()
+        is_head_trained = next(self.net.head.parameters()).requires_grad
+        is_trunk_trained = not is_head_trained or bool(self.net.num_updates >= self.common.frozen_steps)
+        with torch.set_grad_enabled(is_trunk_trained):
+            pooled = self.net.pool(image)
         self.net.num_updates += 1
         return F.cross_entropy(self.net.head(pooled), label)
 

@@ -3,7 +3,8 @@
 Source: Pang et al., "Explainable Deep Few-shot Anomaly Detection with Deviation Networks", arXiv 2108.00462,
 and the authors' code.
 Differs from the source: the maps of the gradient keep their scale, so that those of several images can be
-compared (the authors stretch each to 0..1); the anomalies are drawn as in every semi-supervised run here.
+compared (the authors stretch each to 0..1, and measure each by itself); the anomalies are drawn as in every
+semi-supervised run here.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from arch.labelled_method import LabelledMethod
 from augmentation.rotation import rotate_at_random
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
-from models.common.anomaly_map import AnomalyMapper, mean_anomaly_map
+from models.common.anomaly_map import mean_anomaly_map
 from models.devnet.net_devnet import DeviationNet
 
 SIGMA = 4.0  # of the Gaussian that smooths the gradient, in pixels, as in the authors' code
@@ -42,7 +43,6 @@ class DevNet(LabelledMethod):
         super().__init__(config, params)
         self.needs_grad = params.map == "gradient"
         self.localizes = params.map != "none"
-        self.backbone = self.trunk()
         self.net = DeviationNet(self.backbone, params.n_scales, params.topk).to(self.device)
 
     def loss(self, batch: TrainBatch) -> Tensor:
@@ -56,7 +56,7 @@ class DevNet(LabelledMethod):
         size = (batch.image.shape[2], batch.image.shape[3])
         if self.params.map == "gradient":
             image_score, gradient = self.net.explain(batch.image)
-            return Prediction(image_score, AnomalyMapper(size, size, SIGMA).to(self.device)(gradient))
+            return Prediction(image_score, mean_anomaly_map([gradient], size, SIGMA))
         instance_score = self.net.instances(batch.image)
         anomaly_map = None
         if self.params.map == "instance":

@@ -17,6 +17,7 @@ from arch.cut_paste_params import CutPasteParams
 from configuration.config import RunConfig
 from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch
 from models.common.density import Gaussian, NearestGaussian, fit_gaussian
+from models.common.gaussian import inverse_root
 from models.dne.mixture import mix_moments, mix_samples
 
 
@@ -55,6 +56,7 @@ class DNE(CutPasteMethod):
     def learn_density(self, embedding: Tensor, num_images: int, task: Task) -> None:
         """Remember this task's Gaussian, and mix those of all tasks."""
         gaussian = fit_gaussian(embedding, self.params.shrinkage)._replace(num_images=num_images)
+        inverse_root(gaussian.covariance[None])  # later tasks draw from it, if it can be factorised
         self.density.fit(self._mixed(gaussian, embedding, task))
         self.net.memory.append(gaussian)
 
@@ -74,4 +76,5 @@ class DNE(CutPasteMethod):
                 return [mix_moments([*past, gaussian])]
             case "sample":
                 generator = task.generator("samples of past tasks")
-                return [mix_samples(past, embedding, generator, params.renormalize, params.shrinkage)]
+                views = len(embedding) / gaussian.num_images
+                return [mix_samples(past, embedding, views, generator, params.renormalize, params.shrinkage)]

@@ -3,11 +3,12 @@
 Source: Ding et al., "Catching Both Gray and Black Swans: Open-set Supervised Anomaly Detection", CVPR 2022,
 and the authors' code.
 Differs from the source: references are clean normal images; those of the test are fixed and not rotated, so
-that an image has one score; a patch is pasted into the normal image that was drawn, not into another one;
-pseudo anomalies come from normal images only, not from a folder of other products.
+that an image has one score; a patch is pasted into the normal image that was drawn, not into another one; no
+anomaly hides among the normal images. The paper's hard setting is `semi_kind`.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -32,7 +33,8 @@ class DRA(LabelledMethod):
     class Params(LabelledMethod.Params):
         """The keys of 1_model_base/dra.yaml that begin with an underscore."""
 
-        pseudo: Literal["cutmix", "none"]
+        pseudo: Literal["cutmix", "outlier", "none"]
+        outlier: Path | None  # folder of normal images of other products
         pseudo_prob: float
         lr_step_at: Literal["start", "end"]
         map: Literal["none", "heads"]
@@ -41,6 +43,8 @@ class DRA(LabelledMethod):
             super().__post_init__()
             if not 0 <= self.pseudo_prob <= 1:
                 raise ValueError(f"_pseudo_prob must be in 0 to 1, not {self.pseudo_prob}")
+            if (self.pseudo == "outlier") != (self.outlier is not None):
+                raise ValueError("_pseudo: outlier and a folder for _outlier go together")
 
     nets = ("net_dra", *LAYER_NETS)
     setting_reason = "it is an open-set supervised method: run with --semi and --semi-anomaly-num >= 1"
@@ -54,10 +58,9 @@ class DRA(LabelledMethod):
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config, params)
         self.localizes = params.map == "heads"
+        self.image_folder = params.outlier
         self.step_offset = int(params.lr_step_at == "start")
-        self.backbone = self.trunk()
-        side = config.data.data_crop_size
-        self.net = DRANet(self.backbone, side, params.n_scales, params.topk).to(self.device)
+        self.net = DRANet(self.backbone, params.n_scales, params.topk).to(self.device)
 
     def loss(self, batch: TrainBatch) -> Tensor:
         """Return the sum of the losses of the heads."""
@@ -65,16 +68,21 @@ class DRA(LabelledMethod):
         num_references = self.num_references(self.config)
         image, label = self.with_pseudo(batch.image[num_references:], batch.image_label[num_references:])
         image = rotate_at_random(torch.cat([batch.image[:num_references], image]), self.params.rotation)
-        return self.head_loss(self.net.learn(image, num_references), label)
+        scores, _ = self.net(image, num_references)
+        return self.head_loss(scores, label)
 
     def with_pseudo(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images (B, 3, H, W), some of the normal ones with a pasted patch, and their labels (B,)."""
+        """Return images (B, 3, H, W), some of the normal ones made anomalous, and their labels (B,).
+
+        They get a pasted patch, or are replaced by images of other products.
+        """
         if self.params.pseudo == "none":
             return image, label
         is_chosen = torch.rand(len(label), device=label.device) < self.params.pseudo_prob
         rows = (is_chosen & (label == NORMAL)).nonzero()[:, 0]
         image, label = image.clone(), label.clone()
-        image[rows] = paste_patches(image[rows])
+        is_pasted = self.params.pseudo == "cutmix"
+        image[rows] = paste_patches(image[rows]) if is_pasted else self.draw_folder_images(len(rows))
         label[rows] = PSEUDO
         return image, label
 

@@ -3,7 +3,8 @@
 Source: Zavrtanik et al., "DRAEM: A discriminatively trained reconstruction embedding for surface anomaly
 detection", ICCV 2021, and the authors' code.
 Differs from the source: textures are generated unless `_texture` names a folder such as DTD; the range of the
-structural similarity is 1 (`_ssim_range: auto` is the code's guess); colours are RGB.
+structural similarity is 1 (`_ssim_range: auto` is the code's guess); colours are RGB. `_texture: self` is an
+addition.
 """
 
 import logging
@@ -63,6 +64,8 @@ class DRAEM(GradientMethod):
                 number = getattr(self, key)
                 if number is not None and number < 1:
                     raise ValueError(f"_{key} must be at least 1, not {number}")
+            if self.ssim_range != "auto" and self.ssim_range <= 0:
+                raise ValueError(f"_ssim_range must be above 0 or auto, not {self.ssim_range}")
             self.simulator()
 
         def simulator(self) -> DefectSimulator:
@@ -76,9 +79,13 @@ class DRAEM(GradientMethod):
 
     @classmethod
     def unsupported(cls, config: RunConfig) -> str | None:
-        """Return why the nets cannot halve and double an image of this size; None if they can."""
-        side = config.data.data_crop_size
-        return f"data_crop_size must be a multiple of {MULTIPLE}, not {side}" if side % MULTIPLE else None
+        """Return why the nets, or the simulator, cannot take an image of this size; None if they can."""
+        side, exponent = config.data.data_crop_size, getattr(config.params, "perlin_max", 0)
+        if side % MULTIPLE:
+            return f"data_crop_size must be a multiple of {MULTIPLE}, not {side}"
+        if 2**exponent >= side:
+            return f"_perlin_max {exponent}: {2**exponent} cells in {side} pixels leave no noise; lower it"
+        return None
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
@@ -106,13 +113,9 @@ class DRAEM(GradientMethod):
         milestones = [round(share * num_epochs) for share in MILESTONES]
         return [MultiStepLR(optimizer, milestones, self.params.gamma) for optimizer in optimizers]
 
-    def num_batches(self, train_loader: BatchLoader) -> int:
-        """Return the batches of an epoch, all of them full."""
-        return self.params.steps_per_epoch or len(train_loader)
-
     def epoch_rows(self, train_loader: BatchLoader, task: Task, epoch: int) -> Tensor:
-        """Return rows that may repeat."""
-        count = self.num_batches(train_loader) * train_loader.batch_size
+        """Return rows that may repeat, for full batches."""
+        count = (self.params.steps_per_epoch or len(train_loader)) * train_loader.batch_size
         generator = task.generator(f"order {epoch}")
         return torch.randint(train_loader.num_images, (count,), generator=generator)
 
@@ -146,5 +149,4 @@ class DRAEM(GradientMethod):
             return shifted_images(image, count, generator)
         if self.folder_images is None:
             return generated_textures(count, (image.shape[2], image.shape[3]), generator, self.device)
-        rows = torch.randint(len(self.folder_images), (count,), generator=generator)
-        return self.folder_images.read(rows).float().div_(255)
+        return self.draw_folder_images(count)

@@ -9,7 +9,6 @@ block 9 are normalised like the maps of a ResNet.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Literal
 
 from torch import Tensor
@@ -64,11 +63,9 @@ class FastFlow(GradientMethod):
         super().__init__(config)
         self.params = params
         self.backbone = Backbone(config.run.backbone, params.layers)
-        sides = {
-            layer: ceil(config.data.data_crop_size / self.backbone.strides[layer]) for layer in params.layers
-        }
+        side = config.data.data_crop_size
         self.net = FastFlowNet(
-            [(self.backbone.channels[layer], side, side) for layer, side in sides.items()],
+            list(self.backbone.shapes((side, side)).values()),
             params.flow_steps,
             params.hidden_ratio,
             params.conv3x3_only,

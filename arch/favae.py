@@ -19,7 +19,7 @@ from arch.held_out import HeldOutMethod
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
 from loss_function.variational import divergence_from_standard_normal, squared_error
-from models.common.anomaly_map import mean_anomaly_map
+from models.common.anomaly_map import level_maps
 from models.common.backbone import Backbone
 from models.favae.net_favae import FAVAENet, Reconstruction
 
@@ -67,7 +67,9 @@ class FAVAE(HeldOutMethod):
         self.params = params
         self.patience = params.patience
         self.backbone = backbone = Backbone(config.run.backbone, params.layers)
-        self.pixel_mean, self.pixel_std = backbone.mean.to(self.device), backbone.std.to(self.device)
+        self.pixel_mean, self.pixel_std = (
+            value.to(self.device, copy=True) for value in (backbone.mean, backbone.std)
+        )
         if params.teacher_input == "unit":
             backbone.skip_normalisation()
         channels = [backbone.channels[layer] for layer in params.layers]
@@ -94,7 +96,7 @@ class FAVAE(HeldOutMethod):
         sigma = self.params.sigma
         sides = (sigma, sigma) if self.params.smoothing == "2d" else (0.0, sigma)
         size = (batch.image.shape[2], batch.image.shape[3])
-        anomaly_map = len(errors) * mean_anomaly_map(errors, size, sides)
+        anomaly_map = level_maps(errors, size, sides).sum(0)
         return Prediction(image_score=anomaly_map.amax(dim=(1, 2)), anomaly_map=anomaly_map)
 
     def _errors(self, batch: ScoringBatch) -> tuple[list[Tensor], Reconstruction]:

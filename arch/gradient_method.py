@@ -21,9 +21,8 @@ Turns = Iterator[tuple[Tensor, Sequence[Optimizer]]]  # losses, each with the op
 class GradientMethod(ModelBase):
     """Train `self.net` on shuffled batches; the last epoch is the result.
 
-    The next task of a continual run, or the
-    target of a transfer, goes on from the weights that there are; `_continual: replace` and
-    `_transfer: replace` start it anew.
+    The next task of a continual run, or the target of a transfer, goes on from the weights and the moments of
+    the optimiser that there are; `_continual: replace` and `_transfer: replace` start it anew.
 
     Attributes:
         gradient_clip: largest norm of the gradient of all parameters together; None for no bound.
@@ -58,12 +57,11 @@ class GradientMethod(ModelBase):
     def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
         """Prepare for a task before its first epoch, for instance by statistics of the data."""
 
-    def num_batches(self, train_loader: BatchLoader) -> int:
-        """Return the batches of an epoch; those of one pass unless `epoch_rows` gives other rows."""
-        return len(train_loader)
-
     def epoch_rows(self, train_loader: BatchLoader, task: Task, epoch: int) -> Tensor:
-        """Return the (M,) rows of the training images that an epoch goes through, in its order."""
+        """Return the (M,) rows of the training images that an epoch goes through, in its order.
+
+        All epochs of a task have equally many.
+        """
         return torch.randperm(train_loader.num_images, generator=task.generator(f"order {epoch}"))
 
     def end_epoch(self, train_loader: BatchLoader, task: Task, epoch: int) -> None:

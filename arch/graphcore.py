@@ -2,9 +2,10 @@
 
 Source: Xie et al., "Pushing the Limits of Few-shot Anomaly Detection in Industry Vision: GraphCore", ICLR
 2023, and its code in open-iad. Differs from the source: images are normalised as the weights were trained
-(`_input_norm: imagenet` for the old way); a bank never falls below `_min_coreset` patches; scores are plain
-distances (`_distance: l2sq` for their squares). With a backbone that is no graph net it is a PatchCore
-without pooling, for runs without the graph net's weights.
+(`_input_norm: imagenet` for the old way); the coreset is a tenth of the patches, or all of 10,000 and fewer,
+not a thousandth, and never below `_min_coreset` patches; scores are plain distances (`_distance: l2sq` for
+their squares). With a backbone that is no graph net it is a PatchCore without pooling, for runs without the
+graph net's weights.
 """
 
 from collections.abc import Sequence

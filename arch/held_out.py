@@ -23,7 +23,8 @@ class HeldOutMethod(GradientMethod):
     """Train on a part of a task's images; after its last epoch go back to the best one on the others.
 
     From the shots of few-shot learning and of a transfer's target nothing is held out, nor from fewer than
-    ten images: there the last epoch is the result. The test set selects nothing.
+    ten images: there the last epoch is the result. The test set selects nothing. The next task of a continual
+    run goes on from the weights of the best epoch, with the optimiser's moments of the last one.
 
     Attributes:
         patience: epochs without a better one after which training ends; None for no end before the last.

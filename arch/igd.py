@@ -23,9 +23,9 @@ from configuration.config import RunConfig
 from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch
 from loss_function.interpolated_gaussian import Reconstruction, critic_loss, gaussian_error
 from models.common.backbone import Backbone
+from models.common.trunk import POOLED
 from models.igd.net_igd import LEAST_SIDE, IGDNet
 
-POOLED = "pooled"
 HALF = 0.5  # of the images are mirrored, and of its own code is the largest share in an interpolation
 DECAY = 0.9  # exponent of the learning rate's fall to 0, as in the authors' code
 INTERPOLATION_WEIGHT = 0.1  # of the critic's judgement in the loss of head and decoder

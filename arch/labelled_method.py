@@ -12,7 +12,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from arch.gradient_method import GradientMethod
 from arch.sampling import endless_rows
 from configuration.config import RunConfig
-from configuration.errors import UserError
 from data_io.records import BatchLoader, Task
 from loss_function.deviation import CRITERIA
 from models.common.backbone import Backbone
@@ -56,14 +55,16 @@ class LabelledMethod(GradientMethod):
     needs_labels = True
     gradient_clip = 1.0  # as in the authors' code
     anomaly_every: ClassVar[int]
+    backbone: Backbone
     step_offset: int = 0
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
         self.params = params
         self.criterion = CRITERIA[params.criterion]
+        self.backbone = self._trunk()
 
-    def trunk(self) -> Backbone:
+    def _trunk(self) -> Backbone:
         """Build the backbone with the map that is scored.
 
         Raises:
@@ -95,18 +96,6 @@ class LabelledMethod(GradientMethod):
         """Return the reference images that stand in front of every batch."""
         return config.setting.ref_num if cls.needs_reference else 0
 
-    def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
-        """Check that the task has labelled anomalies.
-
-        Raises:
-            UserError: it has none.
-        """
-        if train_loader.image_label is None or not (train_loader.image_label == 1).any():
-            raise UserError(
-                f"{self.config.run.model}: {task.name} has no labelled anomaly to learn from; "
-                "raise anomaly_cap or leave the task out"
-            )
-
     def batch_rows(self, image_label: Tensor, batch_size: int) -> dict[str, tuple[Tensor, int]]:
         """Return what a batch is made of, in its order: the rows to draw from, and how many are drawn."""
         normal, anomalous = (image_label == 0).nonzero()[:, 0], (image_label == 1).nonzero()[:, 0]
@@ -120,11 +109,6 @@ class LabelledMethod(GradientMethod):
             "normal": (normal, num_others - num_anomalous),
             "anomalous": (anomalous, num_anomalous),
         }
-
-    def num_batches(self, train_loader: BatchLoader) -> int:
-        """Return the batches of an epoch."""
-        limit = self.config.data.batch_limit
-        return self.params.steps_per_epoch if limit is None else min(limit, self.params.steps_per_epoch)
 
     def epoch_rows(self, train_loader: BatchLoader, task: Task, epoch: int) -> Tensor:
         """Return the rows of all batches of an epoch, one batch after the other."""

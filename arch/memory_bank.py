@@ -58,6 +58,15 @@ class MemoryBankMethod(ModelBase):
     net: PatchCoreNet
     backbone: Backbone
 
+    @classmethod
+    def unsupported(cls, config: RunConfig) -> str | None:
+        """Return why a share that was typed would have no effect; None if it has one."""
+        share, params = config.origin["_sampler_percentage"], config.params
+        assert isinstance(params, MemoryBankParams)
+        if share.startswith("-") and params.sampler_name == "identity" and params.sampler_percentage != 1:
+            return f"{share}: the sampler identity keeps all patches; leave one of the two out"
+        return None
+
     def __init__(self, config: RunConfig, params: MemoryBankParams) -> None:
         super().__init__(config)
         self.params = params
@@ -113,6 +122,8 @@ class MemoryBankMethod(ModelBase):
             return torch.cat([rows for rows, _ in self._patch_features(train_loader, "embed")])
         projected = self._projected(train_loader, task)
         num_picks = self.num_picks(len(projected))
+        if num_picks == len(projected):
+            return self._gathered(train_loader, torch.arange(num_picks, device=projected.device))
         with self.bar("coreset", num_picks) as bar:
             start = self.start_distance(projected, task)
             picks = greedy_coreset(projected, num_picks, start, on_progress=bar.update)

@@ -4,7 +4,8 @@ It learns to do so for normal images alone, so that where the two differ somethi
 Source: Deng and Li, "Anomaly Detection via Reverse Distillation from One-Class Embedding", CVPR 2022, and the
 authors' code.
 Differs from the source: no gradient is computed for the teacher, which is fixed there too; layers that the
-authors create and never run are left out; net_tiny and timm models are mirrored as ResNet-18 is.
+authors create and never run are left out; net_tiny and timm models that are no ResNets are mirrored as
+ResNet-18 is.
 """
 
 from collections.abc import Sequence
@@ -20,10 +21,10 @@ from arch.gradient_method import GradientMethod
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
 from loss_function.cosine import cosine_distance, flattened_loss, pixel_loss
-from models.common.anomaly_map import AnomalyMapper
+from models.common.anomaly_map import level_maps, mean_anomaly_map
 from models.common.backbone import Backbone
 from models.common.folding import folded
-from models.reverse.net_reverse import LEAST_SIDE, MIRRORS, STRIDES, Mirror, ReverseNet
+from models.reverse.net_reverse import LEAST_SIDE, STRIDES, ReverseNet, mirror_of
 
 LAYERS = ("layer1", "layer2", "layer3")
 LOSSES = {"flatten": flattened_loss, "pixel": pixel_loss}
@@ -70,7 +71,7 @@ class ReverseDistillation(GradientMethod):
         side = config.data.data_crop_size
         if side < 2 * LEAST_SIDE or side % LEAST_SIDE:
             return f"data_crop_size {side}: net_reverse takes a multiple of {LEAST_SIDE}, and at least 64"
-        mirror = MIRRORS.get(config.run.backbone, Mirror())
+        mirror = mirror_of(config.run.backbone)
         width = getattr(config.params, "ocbe_width", None)
         if not mirror.has_bottlenecks and width != mirror.base_width:
             return f"_ocbe_width {width}: for {config.run.backbone} there are no bottlenecks; leave it 64"
@@ -86,7 +87,7 @@ class ReverseDistillation(GradientMethod):
                 f"{self.backbone.name} has maps of strides {strides}, and it takes {STRIDES} pixels"
             )
         channels = [self.backbone.channels[layer] for layer in LAYERS]
-        mirror = MIRRORS.get(config.run.backbone, Mirror())
+        mirror = mirror_of(config.run.backbone)
         self.net = ReverseNet(channels, mirror, params.ocbe_width).to(self.device)
 
     def optimizers(self) -> Sequence[Optimizer]:
@@ -117,16 +118,10 @@ class ReverseDistillation(GradientMethod):
     def joined(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
         """Return the smoothed (B, H, W) sum or product of levels (B, h_l, w_l)."""
         sigma = self.params.sigma
-        is_sum = self.params.map_mode == "add"  # then the levels may be smoothed one by one, at a lower cost
-        maps = [
-            AnomalyMapper((s.shape[1], s.shape[2]), size, sigma if is_sum else 0, align_corners=True).to(
-                s.device
-            )(s)
-            for s in levels
-        ]
-        if is_sum:
-            return torch.stack(maps).sum(0)
-        return AnomalyMapper(size, size, sigma).to(self.device)(torch.stack(maps).prod(0))
+        if self.params.map_mode == "add":  # then the levels may be smoothed one by one, at a lower cost
+            return level_maps(levels, size, sigma, align_corners=True).sum(0)
+        product = level_maps(levels, size, sigma=0, align_corners=True).prod(0)
+        return mean_anomaly_map([product], size, sigma)
 
     def _maps(self, batch: ScoringBatch) -> list[Tensor]:
         features = self.features(batch)

@@ -57,7 +57,8 @@ class TrainingLoop:
             UserError: the loss is not finite any more.
         """
         first, every = self._take_up(), self.method.config.train.checkpoint_every
-        num_batches = self.method.num_batches(self.train_loader)
+        num_rows = len(self.method.epoch_rows(self.train_loader, self.task, first))
+        num_batches = self.train_loader.num_batches(num_rows)
         with self.method.bar("train", self.num_epochs * num_batches) as bar:
             bar.update(first * num_batches)
             for epoch in range(first, self.num_epochs):

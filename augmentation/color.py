@@ -8,9 +8,9 @@ LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue, ITU-R BT.601
 CENTRE = 5 / 13  # weight of the middle of PIL's smoothing filter; its eight neighbours share the rest
 
 
-def luminance(image: Tensor) -> Tensor:
+def luminance(image: Tensor, weights: tuple[float, float, float] = LUMA) -> Tensor:
     """Return the (B, 1, H, W) brightness of (B, 3, H, W) images."""
-    return (image * image.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    return (image * image.new_tensor(weights)[:, None, None]).sum(1, keepdim=True)
 
 
 def sharpened(image: Tensor, factor: Tensor) -> Tensor:

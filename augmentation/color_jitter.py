@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_GRAY = (0.2989, 0.587, 0.114)  # shares of red, green and blue in the brightness (ITU-R 601-2)
+from augmentation.color import hsv_to_rgb, luminance, rgb_to_hsv
+
+GRAY = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green and blue
 
 
 class ColorChange(NamedTuple):
@@ -51,31 +53,11 @@ def change_color(image: Tensor, change: ColorChange, region: Tensor | None = Non
         values.to(image.device)[:, None, None, None] for values in change
     )
     image = (image * brightness).clamp(0, 1)
-    gray = _gray(image)
+    gray = luminance(image, GRAY)
     weight = torch.ones_like(gray) if region is None else region[:, None].to(gray)
     mean = (gray * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1)
     image = (mean + contrast * (image - mean)).clamp(0, 1)
-    gray = _gray(image)
+    gray = luminance(image, GRAY)
     image = (gray + saturation * (image - gray)).clamp(0, 1)
-    return _turn_hue(image, hue[:, 0])
-
-
-def _gray(image: Tensor) -> Tensor:
-    return (image * image.new_tensor(_GRAY)[:, None, None]).sum(1, keepdim=True)
-
-
-def _turn_hue(image: Tensor, turn: Tensor) -> Tensor:
-    """Turn the hue of (B, 3, H, W) by a share (B, 1, 1) of the circle; value and chroma stay."""
-    red, green, blue = image.unbind(1)
-    value = image.amax(1)
-    chroma = value - image.amin(1)
-    scale = torch.where(chroma > 0, chroma, 1)
-    sixth = torch.where(
-        value == red,
-        (green - blue) / scale,
-        torch.where(value == green, 2 + (blue - red) / scale, 4 + (red - green) / scale),
-    )
-    channel = image.new_tensor([5, 3, 1])[:, None, None]
-    distance = (channel + (sixth + 6 * turn)[:, None]) % 6  # the hexcone model, channel by channel
-    share = torch.minimum(distance, 4 - distance).clamp(0, 1)
-    return (value[:, None] - chroma[:, None] * share).clamp(0, 1)
+    turn = torch.cat([hue, torch.zeros_like(hue), torch.zeros_like(hue)], dim=1)
+    return hsv_to_rgb(rgb_to_hsv(image) + turn).clamp(0, 1)

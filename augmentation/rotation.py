@@ -20,8 +20,9 @@ def rotate(image: Tensor, degrees: Tensor, mode: Literal["nearest", "bilinear"])
     cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     across = torch.stack([cosine, -sine * (height / width), zero], dim=1)
     down = torch.stack([sine * (width / height), cosine, zero], dim=1)
-    grid = F.affine_grid(torch.stack([across, down], dim=1), list(image.shape), align_corners=False)
-    return F.grid_sample(image, grid, mode=mode, padding_mode="zeros", align_corners=False)
+    with torch.autocast(image.device.type, enabled=False):  # which would move pixels
+        grid = F.affine_grid(torch.stack([across, down], dim=1), list(image.shape), align_corners=False)
+        return F.grid_sample(image, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
 def rotate_at_random(image: Tensor, max_degrees: float) -> Tensor:

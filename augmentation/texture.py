@@ -104,14 +104,17 @@ def vary_textures(texture: Tensor, generator: torch.Generator) -> Tensor:
 def generated_textures(
     count: int, size: tuple[int, int], generator: torch.Generator, device: torch.device
 ) -> Tensor:
-    """Return (B, 3, H, W) textures in [0, 1]: Perlin noise in each colour, on a grid of its own."""
-    noise = draw_perlin_noise(3 * count, size, EXPONENTS, generator, device)
-    texture: Tensor = (0.5 + 0.5 * noise).clamp(0, 1).unflatten(0, (count, 3))
-    return texture
+    """Return (B, 3, H, W) textures of grey Perlin noise, n / 2 + 1/4 cut at black.
+
+    Colour and full contrast would give a defect away whatever its shape. Noise and formula are those of
+    anomalib's DRAEM without a folder of textures.
+    """
+    noise = draw_perlin_noise(count, size, EXPONENTS, generator, device)
+    return (0.25 + 0.5 * noise).clamp(0, 1)[:, None].repeat(1, 3, 1, 1)
 
 
 def shifted_images(image: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Return `count` random ones of (B, 3, H, W) images, each shifted in a circle: no part is in place."""
+    """Return `count` random ones of (B, 3, H, W) images, each shifted in a circle."""
     rows = torch.randint(len(image), (count,), generator=generator).tolist()
     shifts = torch.rand(count, 2, generator=generator) * torch.tensor(image.shape[2:])
     pairs = zip(rows, shifts.long().tolist(), strict=True)

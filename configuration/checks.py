@@ -39,6 +39,16 @@ _RANGES: dict[str, tuple[float, float]] = {
     "vis_num": (0, math.inf),
     "gpu_id": (-1, math.inf),
     "seed": (0, 2**63 - 1),
+    # numbers that optimisers and schedules refuse, whatever the method
+    "_lr": (0, math.inf),
+    "_base_lr": (0, math.inf),
+    "_dsc_lr": (0, math.inf),
+    "_adaptor_lr": (0, math.inf),
+    "_gamma": (0, math.inf),
+    "_momentum": (0, math.inf),
+    "_weight_decay": (0, math.inf),
+    "_beta1": (0, 0.9999),
+    "_beta2": (0, 0.9999),
 }
 _SHARED_KEYS = {"anomaly_cap": ("semi", "noisy")}
 
@@ -89,6 +99,7 @@ def check_values(values: Values, setting: str) -> Iterator[str]:
     """Every number is in its range, everything typed is of use, and what belongs together fits."""
     yield from _check_ranges(values)
     yield from _check_use(values, setting)
+    yield from _check_semi(values)
     yield from _check_augmentation(values)
     yield from _check_files(values)
     yield from _check_sizes(values)
@@ -124,6 +135,14 @@ def _check_use(values: Values, setting: str) -> Iterator[str]:
     for key, switch, name in _NEEDS:
         if _is_typed(values, key) and not _get(values, switch):
             yield values[key].problem(key, f"has no effect without {name}")
+
+
+def _check_semi(values: Values) -> Iterator[str]:
+    """Labelled anomalies of one kind are no part of the test set."""
+    if _get(values, "semi_kind") is not None and _get(values, "semi_overlap"):
+        yield values["semi_kind"].problem(
+            "semi_kind", "the test set lacks this kind; leave semi_overlap false"
+        )
 
 
 def _check_augmentation(values: Values) -> Iterator[str]:
@@ -203,7 +222,8 @@ def check_method(method: Any, name: str, setting: str, net: Value, plain: Values
         net: the chosen net.
         plain: the framework's keys.
     """
-    if setting not in method.settings:
+    as_normal = "semi_use_anomalies_as_normal"
+    if setting not in method.settings and not (setting == "semi" and _get(plain, as_normal)):
         able = [
             other for other, row in registration.MODELS.items() if setting in registration.load(row).settings
         ]
@@ -218,6 +238,8 @@ def check_method(method: Any, name: str, setting: str, net: Value, plain: Values
         yield plain["train_aug_type"].problem(
             "train_aug_type", f"{name} has no use for {train_aug_type}; use {wanted}"
         )
+    if _is_typed(plain, as_normal) and setting in method.settings:
+        yield plain[as_normal].problem(as_normal, f"{name} knows them for anomalies")
     if _is_typed(plain, "ref_num") and not method.needs_reference:
         yield plain["ref_num"].problem("ref_num", f"{name} compares with no reference images")
     if _get(plain, "fewshot_feat_aug") and not getattr(method, "rotates_features", False):

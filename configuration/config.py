@@ -79,6 +79,8 @@ class SettingSection:
 
     semi_anomaly_num: int
     semi_overlap: bool
+    semi_kind: str | None  # None: all kinds of defects
+    semi_use_anomalies_as_normal: bool  # by methods that know no labels, which are refused otherwise
     noisy_ratio: float
     noisy_overlap: bool
     anomaly_cap: float  # share of a task's test anomalies that semi and noisy may draw

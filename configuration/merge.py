@@ -88,14 +88,17 @@ def merge(*layers: Layer) -> dict[str, Value]:
 def by_net(value: object, nets: Iterable[str]) -> object:
     """Return the first of the nets' row of a table by net, else its row `default`; other values as they are.
 
+    The row of timm/resnet18 is that of timm/resnet18.a1_in1k as well, unless this has its own.
+
     Raises:
         ValueError: the table has no row for any of the nets.
     """
     if not isinstance(value, dict):
         return value
-    for net in (*nets, "default"):
-        if net in value:
-            return value[net]
+    names = [name for net in nets for name in (net, net.partition(".")[0])]
+    for name in (*names, "default"):
+        if name in value:
+            return value[name]
     raise ValueError(f"has no row for the net {' or '.join(filter(None, nets))}; add it, or a row 'default'")
 
 

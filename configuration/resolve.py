@@ -62,6 +62,7 @@ def resolve(request: Request, hints: Mapping[str, object]) -> Resolved:
     names["net"] = merged.get("net", Value("", files[-1]))
     backbone = _backbone(names["net"], merged)
     plain, type_problems = coerced(merged, hints, (str(names["net"].value), str(backbone.value)))
+    method = {key: merged[key] for key in layers[2] if key.startswith("_") and key != BACKBONE_KEY}
     raise_all(
         [
             *request.problems,
@@ -70,11 +71,10 @@ def resolve(request: Request, hints: Mapping[str, object]) -> Resolved:
             *_missing(merged, hints, files),
             *check_nets(names["net"], backbone, merged[BACKBONE_KEY] if BACKBONE_KEY in layers[2] else None),
             *type_problems,
-            *check_values(plain, setting),
+            *check_values(merge(method, plain), setting),
             *check_tasks(plain, setting),
         ]
     )
-    method = {key: merged[key] for key in layers[2] if key.startswith("_") and key != BACKBONE_KEY}
     dataset = {key: merged[key] for key in layers[0] if key not in hints}
     return Resolved(setting, names, backbone, _rehearsed(plain), method, dataset, files)
 

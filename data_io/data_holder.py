@@ -201,7 +201,7 @@ class DataHolder:
         data, setting = self.config.data, self.config.setting
         rows = table.rows_of(plan.train)
         images: Images = table
-        label, mask = self._labels(plan.train) if self.needs_labels else (None, None)
+        label, mask = self._labels(plan) if self.needs_labels else (None, None)
         if self.config.run.setting is Setting.FEWSHOT and setting.fewshot_data_aug:
             images, mask = augmented(table, rows, mask, setting, plan.task.generator("few-shot augmentation"))
             label = None if label is None else label.repeat_interleave(1 + setting.fewshot_num_dg)
@@ -209,14 +209,24 @@ class DataHolder:
         reference = self._reference(plan, table) if self.needs_reference else None
         return TrainLoader(images, rows, data.train_batch_size, label, mask, reference, data.batch_limit)
 
-    def _labels(self, train: Sequence[Sample]) -> tuple[Tensor, Tensor]:
-        """Return the labels (N,) and the masks (N, H, W) of training images, in their geometry."""
+    def _labels(self, plan: PlannedStep) -> tuple[Tensor, Tensor]:
+        """Return the labels (N,) and the masks (N, H, W) of training images, in their geometry.
+
+        Raises:
+            UserError: none of them is a labelled anomaly.
+        """
+        train = plan.train
+        if not any(sample.image_label for sample in train):
+            raise UserError(
+                f"{self.config.run.model}: {plan.task.name} has no labelled anomaly to learn from; "
+                "raise anomaly_cap or leave the task out"
+            )
         masks = self._read_masks(train, self.geometry.resize, self.geometry.crop)
         missing = [sample.path for sample, mask in masks.items() if mask is None]
         if missing:
             self.notes.append(
                 f"{len(missing)} labelled anomalies without a mask, such as {missing[0]}, "
-                "are trained on with an empty one"
+                "have an empty one in training"
             )
         blank = np.zeros((self.geometry.crop, self.geometry.crop), np.uint8)
         found = [masks[sample] for sample in train]

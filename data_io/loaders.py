@@ -45,7 +45,7 @@ class TrainLoader:
 
     def __len__(self) -> int:
         """Return the number of batches of one pass."""
-        return self._num_batches(self.num_images)
+        return self.num_batches(self.num_images)
 
     def __iter__(self) -> Iterator[TrainBatch]:
         """Yield every image once, in file order."""
@@ -53,7 +53,7 @@ class TrainLoader:
 
     def in_order(self, rows: Tensor) -> Iterator[TrainBatch]:
         """Yield the images of these rows (M,) in this order, in batches; rows may repeat."""
-        for part in rows.split(self.batch_size)[: self._num_batches(len(rows))]:
+        for part in rows.split(self.batch_size)[: self.num_batches(len(rows))]:
             chosen = self._rows[part]
             yield TrainBatch(
                 image=read_float(self._images, chosen),
@@ -64,10 +64,11 @@ class TrainLoader:
 
     def _kept(self, num_rows: int) -> Tensor:
         """Return the rows that the batch limit leaves: spread evenly, since drawn anomalies come last."""
-        count = min(num_rows, self._num_batches(num_rows) * self.batch_size)
+        count = min(num_rows, self.num_batches(num_rows) * self.batch_size)
         return torch.linspace(0, num_rows - 1, count, dtype=torch.float64).round().long()
 
-    def _num_batches(self, num_rows: int) -> int:
+    def num_batches(self, num_rows: int) -> int:
+        """Return the number of batches that `in_order` makes of so many rows."""
         batches = math.ceil(num_rows / self.batch_size)
         return batches if self._batch_limit is None else min(batches, self._batch_limit)
 

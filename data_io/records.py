@@ -142,6 +142,9 @@ class BatchLoader(Protocol):
     def in_order(self, rows: Tensor) -> Iterator[TrainBatch]:
         """Yield the images of these rows (M,) in this order, in batches; rows may repeat."""
 
+    def num_batches(self, num_rows: int) -> int:
+        """Return the number of batches that `in_order` makes of so many rows."""
+
 
 class ImageReader(Protocol):
     """Decoded images by row."""

@@ -2,12 +2,18 @@
 
 import random
 
+from configuration.errors import UserError
 from data_io.draws import ANOMALY_CAP, add_anomalies
 from data_io.records import Split
 
 
 def add_labelled_anomalies(
-    split: Split, count: int, overlap: bool, rng: random.Random, anomaly_cap: float = ANOMALY_CAP
+    split: Split,
+    count: int,
+    overlap: bool,
+    rng: random.Random,
+    anomaly_cap: float = ANOMALY_CAP,
+    kind: str | None = None,
 ) -> Split:
     """Return the split with min(count, floor(anomaly_cap x A)) anomalies added to training.
 
@@ -17,8 +23,19 @@ def add_labelled_anomalies(
         overlap: whether they stay in the test set.
         rng: the draw's own generator; a smaller count draws the first images of a larger one.
         anomaly_cap: share of the anomalies that may be drawn.
+        kind: of defect that alone is drawn; the test set then has the other kinds only, the hard setting of
+            Ding et al., CVPR 2022. None for all kinds.
 
     Raises:
-        UserError: the count or the cap is negative.
+        UserError: the count or the cap is negative, or there are no anomalies of this kind or of no other.
     """
-    return add_anomalies(split, count, overlap, rng, anomaly_cap)
+    if kind is None:
+        return add_anomalies(split, count, overlap, rng, anomaly_cap)
+    kinds = sorted({sample.kind for sample in split.test if sample.image_label == 1})
+    if kind not in kinds or len(kinds) == 1:
+        raise UserError(f"semi_kind {kind}: there must be this kind of defect and another; found {kinds}")
+    known, others = (
+        tuple(sample for sample in split.test if (sample.kind == kind) == is_known)
+        for is_known in (True, False)
+    )
+    return Split(add_anomalies(Split(split.train, known), count, False, rng, anomaly_cap).train, others)

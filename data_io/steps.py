@@ -159,11 +159,12 @@ def _draw(record: _TaskRecords, config: RunConfig) -> tuple[Split, dict[str, obj
         case Setting.SEMI:
             rng = task_rng(config.run.seed, "labelled anomalies", record.name)
             semi = add_labelled_anomalies(
-                split, keys.semi_anomaly_num, keys.semi_overlap, rng, keys.anomaly_cap
+                split, keys.semi_anomaly_num, keys.semi_overlap, rng, keys.anomaly_cap, keys.semi_kind
             )
             return semi, {
                 "semi_anomaly_num": keys.semi_anomaly_num,
                 "semi_overlap": keys.semi_overlap,
+                "semi_kind": keys.semi_kind,
                 "anomaly_cap": keys.anomaly_cap,
                 "drawn": len(semi.train) - len(split.train),
             }

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from loss_function.ms_ssim import BORDER, ms_ssim, scale_weights, similarities
+from loss_function.ms_ssim import ms_ssim, scale_weights, similarities
+from loss_function.structural_similarity import BORDER
 
 SIMILARITY_SHARE = 0.85  # of the similarity in an error, the rest is the absolute difference
 GREY = (0.2989, 0.5870, 0.1140)  # weights of red, green and blue, as in the authors' code

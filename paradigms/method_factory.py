@@ -14,6 +14,7 @@ from data_io.feature_cache import FeatureCache
 from data_io.image_folder import folder_images
 from data_io.records import derive_seed
 from data_io.tensor_store import TensorStore
+from models.common.backbone import Backbone
 from models.common.trunk import POOLED
 from tools.progress import progress, progress_bar
 from tools.weights import find_weights
@@ -29,8 +30,11 @@ def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBas
     Raises:
         UserError: the pretrained weights cannot be had or do not fit.
     """
-    if POOLED in getattr(config.params, "layers", ()):
-        raise UserError(f"{config.origin['_layers']}: _layers names {POOLED}, which is no map; leave it out")
+    for key in ("layer", "layers"):
+        if POOLED in getattr(config.params, key, ()):
+            raise UserError(
+                f"{config.origin[f'_{key}']}: _{key} names {POOLED}, which is no map; leave it out"
+            )
     make_deterministic(derive_seed(config.run.seed, "model"))
     try:
         method: ModelBase = registration.load(registration.MODELS[config.run.model])(config, config.params)
@@ -60,7 +64,7 @@ def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBas
 
 
 def compile_net(method: ModelBase) -> None:
-    """Compile the net wherever it is called as a whole; copies of it are as they would be without.
+    """Compile net and trunk wherever they are called as a whole; copies of them are as they would be without.
 
     Raises:
         UserError: on a CPU, where torch has no compiler to compile with.
@@ -71,6 +75,9 @@ def compile_net(method: ModelBase) -> None:
             f"compile: true needs a C++ compiler, and there is no {compiler}; install it, or set CXX"
         )
     method.net.compile()
+    for part in method.net.modules():
+        if isinstance(part, Backbone):  # some methods train it on its own
+            part.compile()
 
 
 def load_pretrained(method: ModelBase, config: RunConfig) -> str:

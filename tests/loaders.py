@@ -33,7 +33,10 @@ class MadeLoader:
         self.reference_image = reference_image
 
     def __len__(self) -> int:
-        return math.ceil(self.num_images / self.batch_size)
+        return self.num_batches(self.num_images)
+
+    def num_batches(self, num_rows: int) -> int:
+        return math.ceil(num_rows / self.batch_size)
 
     def __iter__(self) -> Iterator[TrainBatch]:
         return self.in_order(torch.arange(self.num_images))

@@ -52,10 +52,17 @@ class AnomalyMapper(nn.Module):
             return self.vertical @ (patch_score.float() @ self.horizontal)
 
 
+def level_maps(
+    level_scores: Sequence[Tensor], size: tuple[int, int], sigma: Sigma = 4.0, align_corners: bool = False
+) -> Tensor:
+    """Return the (L, B, H, W) maps of L levels, each with (B, h_l, w_l) scores."""
+    mappers = [AnomalyMapper((s.shape[1], s.shape[2]), size, sigma, align_corners) for s in level_scores]
+    return torch.stack([mapper.to(s.device)(s) for mapper, s in zip(mappers, level_scores, strict=True)])
+
+
 def mean_anomaly_map(level_scores: Sequence[Tensor], size: tuple[int, int], sigma: Sigma = 4.0) -> Tensor:
     """Return the (B, H, W) mean of the maps of several levels, each with (B, h_l, w_l) scores."""
-    maps = [AnomalyMapper((s.shape[1], s.shape[2]), size, sigma).to(s.device)(s) for s in level_scores]
-    return torch.stack(maps).mean(0)
+    return level_maps(level_scores, size, sigma).mean(0)
 
 
 @lru_cache(maxsize=32)

@@ -142,6 +142,18 @@ class Backbone(nn.Module):
             wanted[key].copy_(found)
         return bool(missing)
 
+    @torch.no_grad()
+    def shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+        """Return the shapes (C, h, w), of `pooled` (C,), of what `forward` gives for an image (H, W).
+
+        Raises:
+            ValueError: the net takes images of one size only, and this is another.
+        """
+        was_training = self.training
+        features = self.eval()(self.mean.new_zeros(1, 3, *size))
+        self.train(was_training)
+        return {layer: tuple(feature.shape[1:]) for layer, feature in features.items()}
+
     def fingerprint(self) -> str:
         """Return a hash of the weights in use and the normalisation: what its features depend on."""
         digest = hashlib.blake2b(self.name.encode(), digest_size=16)
@@ -150,17 +162,12 @@ class Backbone(nn.Module):
             digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
-    @torch.no_grad()
     def _measure(self) -> tuple[dict[str, int], dict[str, int]]:
         """Read widths and strides off the features of a black image."""
-        height, width = self.input_size or _PROBE_SIZE
-        features = self.eval()(torch.zeros(1, 3, height, width))
-        self.train()
-        channels = {layer: feature.shape[1] for layer, feature in features.items()}
-        strides = {
-            layer: height // feature.shape[2] for layer, feature in features.items() if feature.ndim == 4
-        }
-        return channels, strides
+        size = self.input_size or _PROBE_SIZE
+        shapes = self.shapes(size)
+        channels = {layer: shape[0] for layer, shape in shapes.items()}
+        return channels, {layer: size[0] // shape[1] for layer, shape in shapes.items() if len(shape) == 3}
 
 
 def _plain(key: str) -> str:

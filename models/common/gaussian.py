@@ -7,10 +7,11 @@ Mahalanobis distance. Samples are position first, (P, N, C): every position is a
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from models.common.resizable import ResizableModule
 
 CHUNK_NUMBERS = 2**21  # numbers of a block of matrices that stays in a CPU's caches
 LEAF_SIZE = 16  # of the matrices that are factorised one by one
@@ -69,7 +70,7 @@ def merge_moments(first: Moments, second: Moments) -> Moments:
     return Moments(count, first.mean + gap * (second.count / count), scatter)
 
 
-class GaussianGrid(nn.Module):
+class GaussianGrid(ResizableModule):
     """Gaussians N(mean, scatter / max(n - 1, 1) + epsilon I) at P positions.
 
     Only what distances need is kept. From moments: the inverse L^-1 of the Cholesky factor, then
@@ -166,12 +167,6 @@ class GaussianGrid(nn.Module):
     def _keep(self, count: int, mean: Tensor, factor: Tensor) -> None:
         self.count.fill_(count)
         self.mean, self.factor = mean, factor
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        for name in ("mean", "factor"):
-            if prefix + name in state_dict:  # as large as they were saved
-                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.mean.device))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def inverse_root(covariance: Tensor) -> Tensor:

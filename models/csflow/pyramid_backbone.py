@@ -7,6 +7,8 @@ from torch import Tensor
 from models.common.backbone import Backbone
 from models.common.image_pyramid import image_pyramid
 
+MOST_SCALES = 7  # the last one of a 64 pixel image, by which maps are measured, has one pixel
+
 
 def scale_names(num_scales: int) -> tuple[str, ...]:
     """Return what the maps of the scales are called, the largest first."""
@@ -26,7 +28,8 @@ class PyramidBackbone(Backbone):
         stride: pixels between the neighbours of a map, at the size that the map is of.
 
     Raises:
-        ValueError: the name or the layer does not exist, or the net takes images of one size only.
+        ValueError: the name or the layer does not exist, there are too many scales, or the net takes images
+            of one size only.
     """
 
     extraction_batch: ClassVar[dict[str, int]] = {"cpu": 2, "cuda": 8}  # images of 768 pixels are large
@@ -34,6 +37,8 @@ class PyramidBackbone(Backbone):
     def __init__(self, name: str, layer: str, num_scales: int) -> None:
         self.layer = layer
         self.num_scales = num_scales
+        if num_scales > MOST_SCALES:
+            raise ValueError(f"there can be {MOST_SCALES} scales at the most, not {num_scales}")
         super().__init__(name, (layer,))
         self.layers = scale_names(num_scales)
         self.width, self.stride = self.channels[self.layers[0]], self.strides[self.layers[0]]

@@ -44,6 +44,7 @@ class DeviationNet(nn.Module):
         depends on another, so the gradient of the sum has every image's own.
         """
         image = image.detach().requires_grad_()
-        score = self(image)
-        (gradient,) = torch.autograd.grad(score.sum(), image)
+        with torch.autocast(image.device.type, enabled=False):  # in which small gradients vanish
+            score = self(image)
+            (gradient,) = torch.autograd.grad(score.sum(), image)
         return score.detach(), (gradient * self.backbone.std).abs().sum(1)

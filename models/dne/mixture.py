@@ -24,25 +24,27 @@ def mix_moments(gaussians: Sequence[Gaussian]) -> Gaussian:
 def mix_samples(
     past: Sequence[Gaussian],
     embedding: Tensor,
+    views: float,
     generator: torch.Generator,
     renormalize: bool,
     shrinkage: Shrinkage,
 ) -> Gaussian:
-    """Fit a Gaussian to the embeddings of a task and to as many draws of each past Gaussian as it counts.
+    """Fit a Gaussian to the embeddings of a task and to draws of each past one: tasks weigh as their images.
 
     Args:
         past: Gaussians of earlier tasks; their covariances are positive definite.
         embedding: (N, D) of the current task, of length 1.
+        views: embeddings of each image of the current task, and draws for each image of a past one.
         generator: of the CPU.
         renormalize: bring the draws to length 1 as well.
         shrinkage: of the fitted covariance.
     """
-    drawn = [_draw(gaussian, generator) for gaussian in past]
+    drawn = [_draw(gaussian, round(gaussian.num_images * views), generator) for gaussian in past]
     if renormalize:
         drawn = [F.normalize(rows, dim=1) for rows in drawn]
     return fit_gaussian(torch.cat([*drawn, embedding.double()]), shrinkage)
 
 
-def _draw(gaussian: Gaussian, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(gaussian.num_images, len(gaussian.mean), dtype=torch.float64, generator=generator)
+def _draw(gaussian: Gaussian, count: int, generator: torch.Generator) -> Tensor:
+    noise = torch.randn(count, len(gaussian.mean), dtype=torch.float64, generator=generator)
     return gaussian.mean + noise.to(gaussian.mean) @ torch.linalg.cholesky(gaussian.covariance).T

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from models.common.backbone import Backbone
 from models.common.image_pyramid import image_pyramid
 from models.common.instance_head import InstanceHead
+from models.common.resizable import ResizableModule
 
 HIDDEN = 256  # width of the holistic head
 
@@ -33,17 +34,16 @@ class HeadScores(NamedTuple):
         return self.seen + self.pseudo + self.composite - self.holistic
 
 
-class DRANet(nn.Module):
+class DRANet(ResizableModule):
     """Score images by the mean of what the heads find at the scales of the pyramid.
 
     Args:
         backbone: with one layer, a map.
-        image_size: side of the images, in pixels.
         num_scales: images of the pyramid.
         top_share: share of the positions that count; 0 or less for the plain mean.
     """
 
-    def __init__(self, backbone: Backbone, image_size: int, num_scales: int, top_share: float) -> None:
+    def __init__(self, backbone: Backbone, num_scales: int, top_share: float) -> None:
         super().__init__()
         (self.layer,) = backbone.layers
         channels = backbone.channels[self.layer]
@@ -56,11 +56,12 @@ class DRANet(nn.Module):
             nn.Conv2d(channels, channels, kernel_size=3, padding=1), nn.BatchNorm2d(channels), nn.ReLU()
         )
         self.composite = InstanceHead(channels, top_share)
-        self._make_references(image_size)
+        for scale in range(num_scales):
+            self.register_buffer(f"reference_{scale}", torch.empty(0))
 
     @property
     def references(self) -> list[Tensor]:
-        """The mean feature maps (C, h_s, w_s) of the reference images, scale by scale."""
+        """The mean feature maps (C, h_s, w_s) of the references, scale by scale; empty before training."""
         return [self.get_buffer(f"reference_{scale}") for scale in range(self.num_scales)]
 
     def features(self, image: Tensor) -> list[Tensor]:
@@ -70,8 +71,8 @@ class DRANet(nn.Module):
     @torch.no_grad()
     def set_references(self, image: Tensor) -> None:
         """Keep the mean feature maps of reference images (R, 3, H, W), to score others by."""
-        for reference, feature_map in zip(self.references, self.features(image), strict=True):
-            reference.copy_(feature_map.mean(0))
+        for scale, feature_map in enumerate(self.features(image)):
+            setattr(self, f"reference_{scale}", feature_map.mean(0))
 
     def compare(
         self, features: Sequence[Tensor], references: Sequence[Tensor]
@@ -95,23 +96,16 @@ class DRANet(nn.Module):
             instances.append(seen.abs() + pseudo.abs() + composite.abs())
         return HeadScores(*(torch.stack(scores).mean(0) for scores in zip(*levels, strict=True))), instances
 
-    def learn(self, image: Tensor, num_references: int) -> HeadScores:
-        """Return what the heads say of images of which the first `num_references` are there to compare with.
+    def forward(self, image: Tensor, num_references: int = 0) -> tuple[HeadScores, list[Tensor]]:
+        """Return what `compare` says of (B, 3, H, W) images in [0, 1].
 
-        All go through the trunk together: they share its batch statistics.
+        Args:
+            image: the references in front, if there are any; all go through the trunk together and share its
+                batch statistics.
+            num_references: images to compare the others with; 0: compare with the kept references.
         """
         features = self.features(image)
+        if num_references == 0:
+            return self.compare(features, self.references)
         references = [feature_map[:num_references].mean(0) for feature_map in features]
-        return self.compare([feature_map[num_references:] for feature_map in features], references)[0]
-
-    def forward(self, image: Tensor) -> tuple[HeadScores, list[Tensor]]:
-        """Return what `compare` says of a (B, 3, H, W) image in [0, 1] and the kept references."""
-        return self.compare(self.features(image), self.references)
-
-    @torch.no_grad()
-    def _make_references(self, image_size: int) -> None:
-        """Register empty references of the shapes that the features of one image have."""
-        self.backbone.eval()
-        for scale, feature_map in enumerate(self.features(torch.zeros(1, 3, image_size, image_size))):
-            self.register_buffer(f"reference_{scale}", torch.zeros_like(feature_map[0]))
-        self.backbone.train()
+        return self.compare([feature_map[num_references:] for feature_map in features], references)

@@ -93,7 +93,7 @@ class MapFlow(nn.Module):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: Sequence[int],
         num_steps: int,
         hidden_ratio: float,
         conv3x3_only: bool,
@@ -102,7 +102,9 @@ class MapFlow(nn.Module):
     ) -> None:
         super().__init__()
         channels = shape[0]
-        hidden = max(1, int(hidden_ratio * (channels - channels // 2)))
+        hidden = int(hidden_ratio * (channels - channels // 2))
+        if hidden < 1:
+            raise ValueError(f"_hidden_ratio {hidden_ratio} leaves no channel of {channels}; raise it")
         self.norm = nn.LayerNorm(shape, elementwise_affine=norm_affine)
         self.blocks = nn.ModuleList(
             FlowBlock(channels, hidden, 3 if conv3x3_only or step % 2 == 0 else 1, clamp)
@@ -133,7 +135,7 @@ class FastFlowNet(nn.Module):
 
     def __init__(
         self,
-        shapes: Sequence[tuple[int, int, int]],
+        shapes: Sequence[Sequence[int]],
         num_steps: int,
         hidden_ratio: float,
         conv3x3_only: bool,

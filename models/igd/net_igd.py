@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from models.common.trunk import IMAGENET_MEAN, IMAGENET_STD
 from models.igd.layers import EnlargingBlock, EnlargingConv, ReducingBlock
 
 LEAST_SIDE = 64  # pixels; the decoder starts from one cell for each square of this side
 SMALLEST_CENTRE = 0.1  # components of the centre nearer to 0 are moved away from it, as in the authors' code
 SMALLEST_SCALE = 1.0  # likewise
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet's channels; images are drawn in their units
-STD = (0.229, 0.224, 0.225)
 
 
 class Decoder(nn.Module):
@@ -98,8 +97,8 @@ class IGDNet(nn.Module):
         self.normalises_batches = normalises_batches
         self.register_buffer("centre", torch.zeros(code_size))
         self.register_buffer("scale", torch.tensor(SMALLEST_SCALE))
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)
         self.train()
 

@@ -38,7 +38,12 @@ MIRRORS = {
     "timm/resnet50": Mirror(True, 3, (3, 4, 6)),
     "timm/wide_resnet50_2": Mirror(True, 3, (3, 4, 6), base_width=128),
     "timm/resnet34": Mirror(False, 3, (3, 4, 6)),
-}  # ResNet-18's for all others
+}
+
+
+def mirror_of(backbone: str) -> Mirror:
+    """Return what mirrors a backbone, whatever tag timm gives its weights; ResNet-18's if not listed."""
+    return MIRRORS.get(backbone.partition(".")[0], Mirror())
 
 
 class Residual(nn.Module):

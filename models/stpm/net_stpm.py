@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from models.common.backbone import Backbone
 
-# class of a residual block -> the norm that ends its branch, in torchvision, timm and net_tiny
-LAST_NORMS = {"BasicBlock": "bn2", "Bottleneck": "bn3", "SeparableBlock": "norm2"}
+# classes of residual blocks and the norms that end their branches, in torchvision, timm and net_tiny
+LAST_NORMS = (("BasicBlock", "bn2"), ("Bottleneck", "bn3"), ("SeparableBlock", "norm2"))
 
 
 class STPMNet(nn.Module):
@@ -25,10 +25,21 @@ class STPMNet(nn.Module):
         self.student = Backbone(name, layers).to(memory_format=torch.channels_last)
 
     def silence_residuals(self) -> None:
-        """Let every residual block start as the identity, by a last norm whose weights are 0."""
-        for block in self.student.modules():
-            if type(block).__name__ in LAST_NORMS:
-                nn.init.zeros_(getattr(block, LAST_NORMS[type(block).__name__]).weight)
+        """Let every residual block start as the identity, by a last norm whose weights are 0.
+
+        Raises:
+            ValueError: the student has no residual block of a known kind.
+        """
+        norms = [
+            getattr(block, norm)
+            for block in self.student.modules()
+            for kind, norm in LAST_NORMS
+            if type(block).__name__ == kind and hasattr(block, norm)
+        ]
+        if not norms:
+            raise ValueError(f"{self.student.name} has no residual blocks whose last norm is known")
+        for norm in norms:
+            nn.init.zeros_(norm.weight)
 
     def forward(self, image: Tensor, teacher_maps: Sequence[Tensor]) -> list[Tensor]:
         """Return how far the student's features point away from the teacher's.

@@ -116,7 +116,7 @@ def run_step(
         checkpoints.write(replace(standing, method=None, training=training, fit_seconds=seconds))
 
     method.keep, method.interrupted = keep, standing.training
-    with _precision(report.config):
+    with precision(report.config):
         if not report.load(method, step, weights):
             method.net.train()
             method.train_model(step.train_loader, step.plan.task)
@@ -131,7 +131,11 @@ def run_step(
         method.feature_reader.forget()
 
 
-def _precision(config: RunConfig) -> AbstractContextManager[object]:
+def precision(config: RunConfig) -> AbstractContextManager[object]:
+    """Return the context in which a method is trained and scores, mixed precision where it is asked for.
+
+    It keeps no copies of weights: one context spans all steps, and a copy would miss every update.
+    """
     if config.run.amp == "off":
         return nullcontext()
-    return torch.autocast(config.run.device.split(":")[0], AMP_TYPES[config.run.amp])
+    return torch.autocast(config.run.device.split(":")[0], AMP_TYPES[config.run.amp], cache_enabled=False)

@@ -65,6 +65,12 @@ def test_all_tasks_give_a_row_each_and_a_summary(run_program: RunProgram, tmp_pa
         assert read_rows(own) == [rows[task]]
 
 
+def test_anomalies_can_be_learned_as_normal(run_program: RunProgram) -> None:
+    words = [*PATCHCORE[1:], "-d", "_example", "-tid", "1", "--set", "semi_use_anomalies_as_normal=true"]
+    (row,) = run_program("-s", "-san", "3", *words)
+    assert (row["n_train"], row["n_test"], row["n_test_anomalous"]) == ("63", str(TEST_IMAGES - 3), "27")
+
+
 def test_scores_and_maps_are_kept_for_every_test_image(
     run_program: RunProgram, example_root: Path, tmp_path: Path
 ) -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from configuration.config import load_config
 from configuration.errors import UserError
-from data_io.records import Task, TrainBatch
+from data_io.records import Bar, Task, TrainBatch, no_bar
 from paradigms.method_factory import build_method
 from tests.loaders import MadeLoader, random_images
 
@@ -60,6 +61,19 @@ def test_the_best_epoch_is_taken_back(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(after) == 3
     assert torch.equal(weights(method), after[1])
     assert not torch.equal(after[2], after[1])
+
+
+def test_the_bar_counts_the_batches_that_are_trained_on(tmp_path: Path) -> None:
+    method = build(tmp_path, "-ne", "3")
+    totals: list[int] = []
+
+    def bar(kind: str, total: int) -> AbstractContextManager[Bar]:
+        totals.append(total)
+        return no_bar(kind, total)
+
+    method.bar = bar
+    method.train_model(images(), task())
+    assert totals == [3 * 2], "8 of 10 images in batches of 4"
 
 
 def test_training_ends_when_patience_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

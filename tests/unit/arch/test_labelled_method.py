@@ -138,7 +138,6 @@ def test_one_step_trains_trunk_and_heads_with_a_bounded_gradient(model: str, tmp
 def test_an_epoch_has_its_fixed_number_of_batches(model: str, tmp_path: Path) -> None:
     method = build(model, tmp_path)
     made = loader(10, 48 if model == "devnet" else 53)
-    assert method.num_batches(made) == 20
     assert len(list(made.in_order(method.epoch_rows(made, task(), 0)))) == 20
 
 
@@ -156,12 +155,6 @@ def test_an_epoch_has_its_fixed_number_of_batches(model: str, tmp_path: Path) ->
 def test_what_cannot_be_trained_is_refused(model: str, keys: list[str], named: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=named):
         config_of(model, tmp_path, *keys)
-
-
-@pytest.mark.parametrize("model", METHODS)
-def test_a_task_without_labelled_anomalies_is_refused(model: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="task 0 has no labelled anomaly"):
-        build(model, tmp_path).train_model(loader(0, 53), task())
 
 
 @pytest.mark.parametrize("model", METHODS)

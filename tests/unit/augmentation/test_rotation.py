@@ -42,3 +42,10 @@ def test_every_image_has_an_angle_of_its_own_within_the_bound() -> None:
     assert angle.min() < -45
     assert angle.max() > 45
     assert torch.equal(rotate_at_random(image, 0.0), image)
+
+
+def test_mixed_precision_moves_no_pixel() -> None:
+    image, degrees = random_images(2, side=64), torch.tensor([20.0, -65.0])
+    with torch.autocast("cpu", torch.bfloat16):
+        turned = rotate(image, degrees, "nearest")
+    assert torch.equal(turned, rotate(image, degrees, "nearest"))

@@ -97,3 +97,11 @@ def test_the_same_seed_gives_the_same_defects() -> None:
     first, again, other = (ALWAYS(images(3), images(3, 0.0), generator(seed)) for seed in (1, 1, 2))
     assert torch.equal(first.defective, again.defective)
     assert not torch.equal(first.mask, other.mask)
+
+
+def test_colours_stay_in_range_whatever_is_done_to_texture_and_image() -> None:
+    simulator = dataclasses.replace(ALWAYS, p_rotate=0.5, blend_max=0.8)
+    image, texture = (torch.rand(24, 3, 32, 32, generator=generator(seed)) for seed in (0, 1))
+    for found in simulator(image, texture, generator()):
+        assert found.min() >= 0
+        assert found.max() <= 1

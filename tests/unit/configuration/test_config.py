@@ -190,6 +190,24 @@ def test_what_a_method_cannot_do_is_refused_with_its_reason(house: House) -> Non
     assert refused(*house.vanilla, "--set", "_patch_size=99") == ["--model bank: patches of 99 do not exist"]
 
 
+def test_a_method_without_labels_can_take_the_anomalies_for_normal(house: House) -> None:
+    as_normal = ["--set", "semi_use_anomalies_as_normal=true"]
+    semi = ["-s", "-d", "bolts", "-g", "cpu"]
+    assert load_config([*semi, "-m", "bank", *as_normal]).setting.semi_use_anomalies_as_normal
+    assert refused(*semi, "-m", "trained", *as_normal) == [
+        "--set semi_use_anomalies_as_normal: trained knows them for anomalies"
+    ]
+    assert refused(*house.vanilla, *as_normal) == [
+        "--set semi_use_anomalies_as_normal: read by the setting semi only, and this is vanilla"
+    ]
+
+
+def test_numbers_that_no_optimiser_takes_are_refused() -> None:
+    assert refused("-v", "-m", "trained", "-d", "bolts", "-g", "cpu", "--set", "_lr=-1") == [
+        "--set _lr: must be at least 0, not -1"
+    ]
+
+
 def test_all_problems_are_reported_at_once(house: House) -> None:
     house.bank.write_text(house.bank.read_text() + "data_sise: 3\nsemi: true\n")
     lines = refused(*house.vanilla, "-tid", "99", "--amp", "bf61", "--set", "_patchsize=3", "--bogus", "1")

@@ -65,6 +65,12 @@ def test_a_table_by_net_prefers_the_first_net_and_then_the_default() -> None:
     assert by_net(table, ("net_cfa", "resnet18")) == 1
     assert by_net(table, ("net_cfa", "")) == 3
     assert by_net([1, 2], ("net_cfa",)) == [1, 2]
+    tagged = {"timm/resnet18": 1, "timm/resnet34": 2, "timm/resnet34.a1": 3, "default": 4}
+    assert [by_net(tagged, (f"timm/{net}",)) for net in ("resnet18.a1", "resnet34.a1", "resnet50.a1")] == [
+        1,
+        3,
+        4,
+    ]
     with pytest.raises(ValueError, match="no row for the net net_cfa;"):
         by_net({"resnet18": 1}, ("net_cfa", ""))
 

@@ -54,6 +54,7 @@ def make_config(
     """Return a configuration that holds what planning may read, and None everywhere else."""
     defaults = {
         "semi_anomaly_num": 5,
+        "semi_kind": None,
         "semi_overlap": False,
         "noisy_ratio": 0.1,
         "noisy_overlap": False,

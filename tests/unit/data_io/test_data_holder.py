@@ -24,8 +24,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_of(root: Path, work_dir: Path, *words: str) -> RunConfig:
-    common = ["-m", "patchcore", "-n", "net_tiny", "-d", "mvtec2d", "-dp", str(root), "-g", "cpu", "-wd"]
-    return load_config([*(words or ("-v",)), *common, str(work_dir), "-w", "none"])
+    method = [] if "-m" in words else ["-m", "patchcore", "-n", "net_tiny"]
+    common = ["-d", "mvtec2d", "-dp", str(root), "-g", "cpu", "-wd", str(work_dir), "-w", "none"]
+    return load_config([*(words or ("-v",)), *method, *common])
 
 
 def test_every_chosen_task_becomes_a_step_of_its_own(root: Path, tmp_path: Path) -> None:
@@ -121,6 +122,14 @@ def test_labels_and_masks_reach_only_who_declares_that_it_needs_them(root: Path,
     marked = [bool(mask.any()) for batch in batches for mask in known(batch.ground_truth_mask)]
     assert marked == [label == 1 for label in labels]
     assert known(batches[0].ground_truth_mask).shape[1:] == batches[0].image.shape[2:]
+
+
+def test_a_task_without_labelled_anomalies_is_refused_to_who_needs_labels(root: Path, tmp_path: Path) -> None:
+    config = config_of(root, tmp_path, "-s", "-m", "devnet", "-bb", "net_tiny", "--set", "anomaly_cap=0")
+    with pytest.raises(
+        UserError, match=r"devnet: .* has no labelled anomaly to learn from; raise anomaly_cap"
+    ):
+        DataHolder(MVTec2D, config, needs_labels=True).create()
 
 
 def test_references_are_normal_training_images_and_nested(root: Path, tmp_path: Path) -> None:

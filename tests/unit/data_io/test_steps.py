@@ -103,6 +103,7 @@ def test_the_row_carries_the_parameters_of_its_setting() -> None:
     assert drawn(Setting.SEMI, semi_anomaly_num=10) == {
         "semi_anomaly_num": 10,
         "semi_overlap": False,
+        "semi_kind": None,
         "anomaly_cap": 0.75,
         "drawn": 6,
     }

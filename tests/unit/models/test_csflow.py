@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from configuration.config import load_config
 from configuration.errors import UserError
-from data_io.records import ScoringBatch, Task
+from data_io.records import ScoringBatch, Task, TrainBatch
 from models.common.backbone import Backbone
 from models.csflow.cross_scale_subnet import CrossScaleSubnet, UpsamplingConv
 from models.csflow.net_csflow import CrossScaleBlock, CSFlowNet, mean_energy
@@ -235,6 +235,25 @@ def test_maps_of_all_scales_are_multiplied_or_averaged(tmp_path: Path) -> None:
         method.net.forward = lambda _maps: (latents, torch.zeros(1))
         found = method.predict_batch(ScoringBatch(images().image[:1], torch.tensor([7])))
         torch.testing.assert_close(found.anomaly_map, torch.full((1, 64, 64), expected))
+
+
+def test_a_new_method_loses_half_the_mean_square_of_its_maps(tmp_path: Path) -> None:
+    method = build(tmp_path)
+    batch = TrainBatch(random_images(2), torch.arange(2))
+    maps = torch.cat([found.flatten() for found in method._maps(batch)])
+    torch.testing.assert_close(method.loss(batch), maps.square().mean() / 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("_n_scales=8", "7 scales at the most, not 8"),
+        ("_layer=pooled", "_layer names pooled, which is no map"),
+    ],
+)
+def test_keys_that_leave_no_map_are_refused(key: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        build(tmp_path, "--set", key)
 
 
 def test_a_side_that_the_scales_do_not_divide_is_refused(tmp_path: Path) -> None:

@@ -94,6 +94,14 @@ def test_the_map_is_the_smoothed_gradient_and_that_of_an_image_alone(tmp_path: P
     assert all(parameter.grad is None for parameter in method.net.parameters())
 
 
+def test_mixed_precision_leaves_the_gradient_as_it_is() -> None:
+    net = DeviationNet(Backbone("net_tiny", ["layer3"]), num_scales=2, top_share=0.1).eval()
+    image = random_images(2, SIDE)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, gradient = net.explain(image)
+    assert torch.equal(gradient, net.explain(image)[1])
+
+
 @pytest.mark.parametrize(("kind", "localizes"), [("gradient", True), ("instance", True), ("none", False)])
 def test_every_kind_of_map_has_the_same_scores(kind: str, localizes: bool, tmp_path: Path) -> None:
     method = build(tmp_path, f"_map={kind}")

@@ -74,11 +74,21 @@ def test_moments_of_a_mixture_are_those_worked_by_hand() -> None:
 def test_samples_converge_to_the_moments() -> None:
     many = [gaussian._replace(num_images=50_000) for gaussian in two()]
     generator = torch.Generator().manual_seed(0)
-    mixed = mix_samples(many, torch.empty(0, 2), generator, renormalize=False, shrinkage="none")
+    mixed = mix_samples(many, torch.empty(0, 2), 1.0, generator, renormalize=False, shrinkage="none")
     expected = mix_moments(many)
     torch.testing.assert_close(mixed.mean, expected.mean, rtol=0, atol=0.01)
     torch.testing.assert_close(mixed.covariance, expected.covariance, rtol=0.01, atol=0.01)
     assert mixed.num_images == 100_000
+
+
+def test_tasks_weigh_as_their_images_however_many_views_these_have() -> None:
+    embedding = torch.tensor([[0.0, 4.0]]).double().expand(30, 2)  # three views of ten images
+    past = [two()[0]._replace(num_images=10_000)]
+    generator = torch.Generator().manual_seed(0)
+    mixed = mix_samples(past, embedding, 3.0, generator, renormalize=False, shrinkage="none")
+    assert mixed.num_images == 30_030
+    current = Gaussian(10, embedding[0], torch.zeros(2, 2).double())
+    torch.testing.assert_close(mixed.mean, mix_moments([*past, current]).mean, rtol=0, atol=0.02)
 
 
 def test_moments_of_tasks_are_those_of_all_their_images_at_once() -> None:
@@ -91,7 +101,7 @@ def test_moments_of_tasks_are_those_of_all_their_images_at_once() -> None:
 
 def test_renormalised_samples_have_length_one() -> None:
     generator = torch.Generator().manual_seed(0)
-    mixed = mix_samples(two(), torch.empty(0, 2), generator, renormalize=True, shrinkage="none")
+    mixed = mix_samples(two(), torch.empty(0, 2), 1.0, generator, renormalize=True, shrinkage="none")
     assert (mixed.covariance.trace() + mixed.mean.square().sum()).item() == pytest.approx(1)
 
 
@@ -185,6 +195,22 @@ def test_a_fixed_head_is_trained_on_the_first_task_only(is_fixed: bool, tmp_path
         states.append({key: value.clone() for key, value in method.net.head.state_dict().items()})
     assert not torch.equal(states[0]["0.0.weight"], states[1]["0.0.weight"])
     assert all(torch.equal(states[1][key], states[2][key]) == is_fixed for key in states[1])
+
+
+def test_a_fixed_head_ends_the_time_of_frozen_weights(tmp_path: Path) -> None:
+    method = build(tmp_path, "_fix_head=true", "_frozen_steps=1000")
+    weights = []
+    for step in range(2):
+        method.train_model(loader(step), task(step))
+        weights.append(method.backbone.trunk.state_dict())
+        weights[-1] = {key: value.clone() for key, value in weights[-1].items()}
+    assert any(not torch.equal(value, weights[0][key]) for key, value in weights[1].items())
+
+
+def test_images_that_do_not_differ_are_refused(tmp_path: Path) -> None:
+    method = build(tmp_path)
+    with pytest.raises(UserError, match="do not spread enough"):
+        method.train_model(MadeLoader(torch.full((20, 3, SIDE, SIDE), 0.5), batch_size=10), task())
 
 
 def test_the_head_scores_by_a_probability_not_by_a_class(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from arch.dra import NORMAL, PSEUDO, SEEN
 from augmentation.cut_paste import paste_patches
 from configuration.config import load_config
+from configuration.errors import UserError
 from data_io.records import ScoringBatch, Task
 from models.common.backbone import Backbone
 from models.dra.net_dra import DRANet, HeadScores
@@ -30,7 +32,7 @@ def build(work_dir: Path, *keys: str) -> Any:
 
 def small_net(num_scales: int = 2) -> DRANet:
     torch.manual_seed(0)
-    return DRANet(Backbone("net_tiny", ["layer3"]), SIDE, num_scales, top_share=0.1).eval()
+    return DRANet(Backbone("net_tiny", ["layer3"]), num_scales, top_share=0.1).eval()
 
 
 def ramps(count: int, seed: int) -> Tensor:
@@ -46,7 +48,7 @@ def scores_of(*values: float) -> HeadScores:
 
 
 def test_the_net_has_the_published_number_of_parameters() -> None:
-    net = DRANet(Backbone("resnet18", ["layer4"]), SIDE, num_scales=2, top_share=0.1)
+    net = DRANet(Backbone("resnet18", ["layer4"]), num_scales=2, top_share=0.1)
     counts = [
         sum(p.numel() for part in parts for p in part.parameters())
         for parts in ([net.holistic], [net.seen], [net.pseudo], [net.residual, net.composite], [net])
@@ -113,15 +115,27 @@ def test_without_pseudo_anomalies_a_batch_stays_as_it_is(tmp_path: Path) -> None
         assert torch.equal(new_label, label)
 
 
+def test_pseudo_anomalies_can_be_images_of_other_products(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30), (255, 0, 0)).save(tmp_path / "red.png")
+    method = build(tmp_path, "_pseudo=outlier", f"_outlier={tmp_path}", "_pseudo_prob=1.0")
+    image, label = torch.zeros(3, 3, SIDE, SIDE), torch.tensor([NORMAL, SEEN, NORMAL])
+    changed, new_label = method.with_pseudo(image, label)
+    assert new_label.tolist() == [PSEUDO, SEEN, PSEUDO]
+    assert [tuple(one[:, 5, 5].tolist()) for one in changed] == [(1, 0, 0), (0, 0, 0), (1, 0, 0)]
+    assert len(method.with_pseudo(image[1:2], label[1:2])[0]) == 1, "a batch may have no normal image"
+    with pytest.raises(UserError, match="outlier and a folder for _outlier go together"):
+        build(tmp_path, "_pseudo=outlier")
+
+
 def test_references_come_first_and_are_never_pasted(tmp_path: Path) -> None:
     method = build(tmp_path, "_pseudo_prob=1.0", "_rotation=0.0", "train_batch_size=12")
     seen: list[tuple[Tensor, int]] = []
 
-    def learn(image: Tensor, num_references: int) -> HeadScores:
+    def forward(image: Tensor, num_references: int) -> tuple[HeadScores, list[Tensor]]:
         seen.append((image, num_references))
-        return HeadScores(*(torch.ones(len(image) - num_references) for _ in range(4)))
+        return HeadScores(*(torch.ones(len(image) - num_references) for _ in range(4))), []
 
-    method.net.learn = learn
+    method.net.forward = forward
     made = MadeLoader(random_images(12, SIDE), 12, image_label=torch.tensor([0] * 10 + [1] * 2))
     method.loss(next(iter(made)))
     ((image, num_references),) = seen
@@ -142,7 +156,7 @@ def test_an_image_like_its_references_has_the_bias_of_the_composite_head() -> No
 def test_kept_references_score_as_those_of_the_batch_in_any_order() -> None:
     net, image, reference = small_net(), random_images(7, SIDE), random_images(5, SIDE, seed=1)
     with torch.no_grad():
-        expected = net.learn(torch.cat([reference, image]), num_references=5)
+        expected, _ = net(torch.cat([reference, image]), num_references=5)
         for order in ([0, 1, 2, 3, 4], [3, 0, 4, 2, 1]):
             net.set_references(reference[order])
             for one, other in zip(net(image)[0], expected, strict=True):
@@ -172,6 +186,7 @@ def test_the_map_is_the_sum_of_the_heads_that_look_at_patches(tmp_path: Path) ->
     method = build(tmp_path, "_map=heads", "_n_scales=1")
     method.net.eval()
     with torch.no_grad():
+        method.net.set_references(random_images(3, SIDE, seed=1))
         found = method.predict_batch(ScoringBatch(random_images(2, SIDE), torch.arange(2)))
         (feature_map,) = method.net.features(random_images(2, SIDE))
         heads = [method.net.seen(feature_map), method.net.pseudo(feature_map)]

@@ -66,7 +66,7 @@ def test_a_block_is_undone_and_has_the_log_determinant_of_its_jacobian(
     channels: int, kernel_size: int
 ) -> None:
     block = disturbed(FlowBlock(channels, 3, kernel_size, clamp=2.0))
-    assert block.subnet.first.in_channels == 3 if channels == 5 else 2
+    assert block.subnet.first.in_channels == (3 if channels == 5 else 2)
     assert block.subnet.last.out_channels == 4
     feature_map = random(1, channels, 2, 2).double()
     found, log_det = block(feature_map)
@@ -161,6 +161,22 @@ def task(step: int) -> Task:
 
 def losses(method: Any) -> list[float]:
     return [method.loss(batch).item() for batch in images()]
+
+
+def test_maps_of_nets_that_do_not_pad_have_flows_of_their_size(tmp_path: Path) -> None:
+    method = build(tmp_path, "-bb", "timm/inception_v3", "--set", "_layers=[layer1]")
+    method.train_model(images(), task(0))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "kernel"), [("resnet18", 3), ("timm/resnet18.tv_in1k", 3), ("wide_resnet50", 1)]
+)
+def test_every_second_subnet_of_wide_nets_has_small_kernels(
+    backbone: str, kernel: int, tmp_path: Path
+) -> None:
+    first, second = build(tmp_path, "-bb", backbone).net.flows[0].blocks
+    assert first.subnet.first.kernel_size == (3, 3)
+    assert second.subnet.first.kernel_size == (kernel, kernel)
 
 
 def test_training_lowers_the_loss_and_reads_the_backbone_once(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from configuration.config import load_config
 from configuration.errors import UserError
 from data_io.records import ScoringBatch, Task, TrainBatch
 from loss_function.variational import divergence_from_standard_normal, squared_error
+from models.common.trunk import IMAGENET_MEAN, IMAGENET_STD
 from models.favae.net_favae import CODE, FAVAENet, Reconstruction
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
@@ -124,11 +125,15 @@ def test_teacher_input_says_how_images_are_normalised(tmp_path: Path) -> None:
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
-def test_pixel_target_says_what_is_reconstructed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key, scale in (("unit", 1.0), ("normalized", None)):
-        method = build(tmp_path, *TINY, "--set", f"_pixel_target={key}")
+@pytest.mark.parametrize("teacher_input", ["normalized", "unit"])
+def test_pixel_target_says_what_is_reconstructed(
+    teacher_input: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = "--set", f"_teacher_input={teacher_input}", "--set"
+    for key, mean, std in (("unit", (0, 0, 0), (1, 1, 1)), ("normalized", IMAGENET_MEAN, IMAGENET_STD)):
+        method = build(tmp_path, *TINY, *keys, f"_pixel_target={key}")
         image = train_batch(1).image
-        expected = image if scale else (image - method.pixel_mean) / method.pixel_std
+        expected = (image - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
         seen: list[Tensor] = []
         net = method.net
         monkeypatch.setattr(method, "net", lambda x, net=net, seen=seen: (seen.append(x), net(x))[1])

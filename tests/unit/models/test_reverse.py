@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from configuration.config import load_config
 from configuration.errors import UserError
 from data_io.records import ScoringBatch, Task, TrainBatch
-from models.reverse.net_reverse import MIRRORS, Mirror, ReverseNet
+from models.reverse.net_reverse import MIRRORS, Mirror, ReverseNet, mirror_of
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
 from tests.loaders import MadeLoader, random_images
@@ -59,6 +59,18 @@ def test_the_teachers_maps_stay_as_they_are() -> None:
     before = [m.clone() for m in maps]
     ReverseNet(NARROW, Mirror(), 64)(maps)
     assert all(torch.equal(m, old) for m, old in zip(maps, before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "mirror"),
+    [
+        ("timm/wide_resnet50_2.tv_in1k", MIRRORS["wide_resnet50"]),
+        ("timm/resnet34", MIRRORS["timm/resnet34"]),
+        ("net_tiny", Mirror()),
+    ],
+)
+def test_a_timm_net_is_mirrored_whatever_its_weights(backbone: str, mirror: Mirror) -> None:
+    assert mirror_of(backbone) == mirror
 
 
 def build(tmp_path: Path, *words: str) -> Any:

@@ -139,10 +139,16 @@ def test_the_student_starts_by_chance_or_as_the_teacher(tmp_path: Path) -> None:
 def test_residual_blocks_can_start_as_the_identity(name: str) -> None:
     net = STPMNet(name, ("layer1",)).eval()
     net.silence_residuals()
-    block = [module for module in net.student.modules() if type(module).__name__ in LAST_NORMS][-1]
+    block = [module for module in net.student.modules() if type(module).__name__ in dict(LAST_NORMS)][-1]
     width = net.student.channels["layer1"]
     feature = random(1, width, 8, 8).relu()
     torch.testing.assert_close(block(feature), feature)
+
+
+@pytest.mark.parametrize("name", ["timm/regnetx_002", "timm/mobilenetv3_small_050"])
+def test_a_net_without_such_blocks_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no residual blocks whose last norm is known"):
+        build(tmp_path, "-n", name, "-w", "none", "--set", "_student_init=zero_residual")
 
 
 def test_training_changes_the_student_only_and_the_teacher_runs_once_per_image(tmp_path: Path) -> None:
