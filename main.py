@@ -2,39 +2,36 @@
 
 import logging
 import sys
-import traceback
 from collections.abc import Sequence
 
 from configuration import command_line, listing, registration
 from configuration.config import config_values, load_config
-from configuration.errors import UserError
 from configuration.merge import raise_all
+from tools.program import run_program
 
 
 def main(argv: Sequence[str]) -> int:
     """Do what the command line asks for; return 0 if done, 2 for what a user can mend, 130 if interrupted."""
-    try:
-        request = command_line.parse(argv)
-        if request.wants_list:
-            raise_all(request.problems)
-            sys.stdout.write(listing.tables() + "\n")
-            return 0
-        config = load_config(argv)
-        sys.stderr.writelines(f"{note}\n" for note in config.notes)
-        logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
-        if request.wants_dry_run:
-            from tools.run_folder import config_text  # brings numpy, which --help need not wait for
+    return run_program(lambda: _answer(argv), shows_traceback="--debug" in argv)
 
-            sys.stdout.write(config_text(config_values(config), config.origin))
-        else:
-            registration.load(registration.PARADIGMS[config.run.paradigm])(config)
+
+def _answer(argv: Sequence[str]) -> int:
+    request = command_line.parse(argv)
+    if request.wants_list:
+        raise_all(request.problems)
+        sys.stdout.write(listing.tables() + "\n")
         return 0
-    except UserError as error:
-        sys.stderr.write(traceback.format_exc() if "--debug" in argv else f"{error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
+    config = load_config(argv)
+    sys.stderr.writelines(f"{note}\n" for note in config.notes)
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+    logging.raiseExceptions = False  # a run whose output nobody reads any more goes on
+    if request.wants_dry_run:
+        from tools.run_folder import config_text  # brings numpy, which --help need not wait for
+
+        sys.stdout.write(config_text(config_values(config), config.origin))
+    else:
+        registration.load(registration.PARADIGMS[config.run.paradigm])(config)
+    return 0
 
 
 if __name__ == "__main__":

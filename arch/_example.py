@@ -30,6 +30,12 @@ class Example(GradientMethod):
         lr: float
         smoothing: int  # pixels, odd; side of the square that the map is averaged over
 
+        def __post_init__(self) -> None:
+            if min(self.width, self.code_channels) < 1:
+                raise ValueError("_width and _code_channels must be at least 1")
+            if self.smoothing < 1 or self.smoothing % 2 == 0:
+                raise ValueError(f"_smoothing must be odd, not {self.smoothing}")
+
     nets = ("net_example",)
     net: ExampleNet
 

@@ -58,6 +58,8 @@ class CFA(GradientMethod):
                 raise ValueError(
                     "_gamma_c, _gamma_d, _num_neighbors and _num_hard_negatives must be at least 1"
                 )
+            if self.radius < 0:
+                raise ValueError(f"_radius must be at least 0, not {self.radius}")
 
     nets = ("net_cfa", *LAYER_NETS)
     settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")

@@ -1,7 +1,7 @@
 """DevNet: scores of labelled anomalies are pushed away from what a prior expects of normal images.
 
 Source: Pang et al., "Explainable Deep Few-shot Anomaly Detection with Deviation Networks", arXiv 2108.00462,
-and the authors' code.
+2021, and the authors' code.
 Differs from the source: the maps of the gradient keep their scale, so that those of several images can be
 compared (the authors stretch each to 0..1, and measure each by itself); the anomalies are drawn as in every
 semi-supervised run here.

@@ -62,6 +62,8 @@ class IGD(GradientMethod):
         def __post_init__(self) -> None:
             if min(self.latent_dimension, self.width, self.center_refresh_epochs) < 1:
                 raise ValueError("_latent_dimension, _width and _center_refresh_epochs must be at least 1")
+            if self.data_range <= 0:
+                raise ValueError(f"_data_range must be above 0, not {self.data_range}")
             if len(self.score_weights) != 2:
                 raise ValueError(f"_score_weights must be two numbers, not {len(self.score_weights)}")
 

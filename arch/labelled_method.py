@@ -47,8 +47,8 @@ class LabelledMethod(GradientMethod):
         def __post_init__(self) -> None:
             if min(self.n_scales, self.steps_per_epoch, self.step_size) < 1:
                 raise ValueError("_n_scales, _steps_per_epoch and _step_size must be at least 1")
-            if self.topk > 1 or self.rotation < 0:
-                raise ValueError("_topk must be at most 1, _rotation at least 0")
+            if not 0 <= self.topk <= 1 or self.rotation < 0:
+                raise ValueError("_topk must be in 0 to 1, _rotation at least 0")
 
     settings = ("semi",)
     has_frozen_backbone = False

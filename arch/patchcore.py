@@ -33,6 +33,11 @@ class PatchCore(MemoryBankMethod):
         pretrain_embed_dimension: int
         target_embed_dimension: int
 
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if min(self.pretrain_embed_dimension, self.target_embed_dimension) < 1:
+                raise ValueError("_pretrain_embed_dimension and _target_embed_dimension must be at least 1")
+
     params: Params
 
     def embedding(self, channels: Sequence[int]) -> Embedding:

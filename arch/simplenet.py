@@ -56,8 +56,17 @@ class SimpleNet(GradientMethod):
         def __post_init__(self) -> None:
             if self.patch_size < 1 or self.patch_size % 2 == 0:
                 raise ValueError(f"_patch_size must be odd, not {self.patch_size}")
-            if min(self.gan_epochs, self.mix_noise) < 1:
-                raise ValueError("_gan_epochs and _mix_noise must be at least 1")
+            for key in (
+                "pretrain_embed_dimension",
+                "target_embed_dimension",
+                "gan_epochs",
+                "mix_noise",
+                "dsc_hidden",
+            ):
+                if getattr(self, key) < 1:
+                    raise ValueError(f"_{key} must be at least 1, not {getattr(self, key)}")
+            if self.noise_std < 0:
+                raise ValueError(f"_noise_std must be at least 0, not {self.noise_std}")
 
     nets = LAYER_NETS
     settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")

@@ -1,9 +1,9 @@
 """SPADE: compare each patch with all patches of the training images that are nearest as a whole.
 
-Source: Cohen and Hoshen, "Sub-Image Anomaly Detection with Deep Pyramid Correspondences" (arXiv 2005.02357),
-sections 3.2 and 3.3, as the best-known code reads them: distances are not squared (`_distance: l2sq` squares
-them, as the paper does). Differs from the paper: each level of the pyramid is matched by itself and the maps
-are averaged, instead of matching concatenated descriptors; inputs are not cropped to 224 pixels.
+Source: Cohen and Hoshen, "Sub-Image Anomaly Detection with Deep Pyramid Correspondences", arXiv 2005.02357,
+2020, sections 3.2 and 3.3, as the best-known code reads them: distances are not squared (`_distance: l2sq`
+squares them, as the paper does). Differs from the paper: each level of the pyramid is matched by itself and
+the maps are averaged, instead of matching concatenated descriptors; inputs are not cropped to 224 pixels.
 """
 
 from dataclasses import dataclass

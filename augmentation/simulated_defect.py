@@ -65,10 +65,8 @@ class DefectSimulator:
             raise ValueError("_blend_min must be at most _blend_max, both in [0, 1]")
         if not 0 <= self.perlin_min <= self.perlin_max:
             raise ValueError("_perlin_min must be at most _perlin_max, both at least 0")
-        if self.perlin_threshold >= 1:
-            raise ValueError(
-                f"_perlin_threshold must be below 1, the highest noise, not {self.perlin_threshold}"
-            )
+        if not 0 <= self.perlin_threshold < 1:
+            raise ValueError(f"_perlin_threshold must be at least 0 and below 1, not {self.perlin_threshold}")
         if self.retry_empty_mask < 0:
             raise ValueError(f"_retry_empty_mask must be at least 0, not {self.retry_empty_mask}")
 

@@ -12,12 +12,14 @@ from configuration.options import FEDERATED_KEYS
 
 Values = Mapping[str, Value]
 
+LARGEST_SIDE = 2**14  # pixels
+
 _RANGES: dict[str, tuple[float, float]] = {
     "num_task": (1, math.inf),
-    "data_size": (1, math.inf),
-    "data_crop_size": (1, math.inf),
-    "mask_size": (1, math.inf),
-    "mask_crop_size": (1, math.inf),
+    "data_size": (1, LARGEST_SIDE),
+    "data_crop_size": (1, LARGEST_SIDE),
+    "mask_size": (1, LARGEST_SIDE),
+    "mask_crop_size": (1, LARGEST_SIDE),
     "train_batch_size": (1, math.inf),
     "valid_batch_size": (1, math.inf),
     "num_workers": (0, math.inf),
@@ -112,6 +114,8 @@ def _check_ranges(values: Values) -> Iterator[str]:
         if isinstance(number, int | float) and not low <= number <= high:
             wanted = f"at least {low}" if high == math.inf else f"in {low} to {high}"
             yield values[key].problem(key, f"must be {wanted}, not {number}")
+    if "num_epochs" in values and values["num_epochs"].value is None:
+        yield values["num_epochs"].problem("num_epochs", "must be at least 1, not null")
 
 
 _NEEDS = (  # key, the switch that it has no effect without, what to call the switch
@@ -120,6 +124,13 @@ _NEEDS = (  # key, the switch that it has no effect without, what to call the sw
     ("batch_limit", "debug", "--debug"),
     ("cache_dir", "cache", "the cache, which --no-cache turns off"),
     ("load_model_dir", "load_model", "--load-model"),
+    ("vis_em", "vis", "pictures, which --no-vis turns off"),
+    ("vis_num", "vis", "pictures, which --no-vis turns off"),
+)
+_STRONGER = (  # key, what makes it void
+    ("root_path", "data_folder"),
+    ("server_moda", "data_folder"),
+    ("server_moda", "root_path"),
 )
 
 
@@ -135,6 +146,9 @@ def _check_use(values: Values, setting: str) -> Iterator[str]:
     for key, switch, name in _NEEDS:
         if _is_typed(values, key) and not _get(values, switch):
             yield values[key].problem(key, f"has no effect without {name}")
+    for key, other in _STRONGER:
+        if _is_typed(values, key) and _is_typed(values, other):
+            yield values[key].problem(key, f"has no effect beside {values[other].origin}")
 
 
 def _check_semi(values: Values) -> Iterator[str]:
@@ -212,7 +226,9 @@ def _check_ids(values: Values, key: str, ids: Sequence[int]) -> Iterator[str]:
         yield values[key].problem(key, "name one task or more, each once")
 
 
-def check_method(method: Any, name: str, setting: str, net: Value, plain: Values) -> Iterator[str]:
+def check_method(
+    method: Any, name: str, setting: str, net: Value, backbone: Value, plain: Values
+) -> Iterator[str]:
     """The method runs in this setting with this net, and has a use for what was typed.
 
     Args:
@@ -220,8 +236,12 @@ def check_method(method: Any, name: str, setting: str, net: Value, plain: Values
         name: the method's name.
         setting: the chosen setting.
         net: the chosen net.
+        backbone: the trunk of that net; "" where there is none.
         plain: the framework's keys.
     """
+    for key in ("weights", "partial_weights"):
+        if not backbone.value and _is_typed(plain, key) and _get(plain, key) != "none":
+            yield plain[key].problem(key, f"{name} has no pretrained backbone")
     as_normal = "semi_use_anomalies_as_normal"
     if setting not in method.settings and not (setting == "semi" and _get(plain, as_normal)):
         able = [

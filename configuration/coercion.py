@@ -150,7 +150,7 @@ def _in_words(hint: object) -> str:
 
 def _tip(value: object, hint: object) -> str:
     """Return the way out of the traps of YAML 1.1: None and 1e-3 are texts, off is a truth value."""
-    if value == "None":
+    if value == "None" and NoneType in get_args(hint):
         return "; write null"
     if get_origin(hint) is Literal:
         if isinstance(value, bool):

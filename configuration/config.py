@@ -178,7 +178,8 @@ def load_config(argv: Sequence[str]) -> RunConfig:
     model, dataset = str(resolved.names["model"].value), str(resolved.names["dataset"].value)
     method = registration.load(registration.MODELS[model])
     dataset_class = registration.load(registration.DATASETS[dataset])
-    raise_all(check_method(method, model, resolved.setting, resolved.names["net"], resolved.plain))
+    net, backbone = resolved.names["net"], resolved.backbone
+    raise_all(check_method(method, model, resolved.setting, net, backbone, resolved.plain))
     dataset_file, _, model_file = resolved.files
     params = fill(method.Params, resolved.method, "_", resolved.nets, model_file)
     dataset_params = fill(dataset_class.Params, resolved.dataset, "", resolved.nets, dataset_file)

@@ -48,7 +48,7 @@ def _docstring(row: registration.Row) -> tuple[str, str]:
     """Return the first line of a module's docstring and its source, up to the year and without the title."""
     path = registration.ROOT / (row[0].replace(".", "/") + ".py")
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    source = re.search(r"^Source: (.+?\b\d{4}\b)", text, re.MULTILINE)
+    source = re.search(r"Source: (.+?\b(?:19|20)\d\d\b(?!\.\d))", " ".join(text.split()))
     reference = re.sub(r'"[^"]*",? ?', "", source[1]) if source else ""
     return text.partition("\n")[0].rstrip("."), reference
 

@@ -59,7 +59,7 @@ def resolve(request: Request, hints: Mapping[str, object]) -> Resolved:
     layers = _read(files)
     typed = {key: value for key, value in request.values.items() if key not in FLAG_ONLY}
     merged = merge(*layers, typed)
-    names["net"] = merged.get("net", Value("", files[-1]))
+    names["net"] = _text("net", merged.get("net", Value("", files[-1])))
     backbone = _backbone(names["net"], merged)
     plain, type_problems = coerced(merged, hints, (str(names["net"].value), str(backbone.value)))
     method = {key: merged[key] for key in layers[2] if key.startswith("_") and key != BACKBONE_KEY}
@@ -119,9 +119,15 @@ def _backbone(net: Value, merged: Layer) -> Value:
         return net
     inside = merged.get(BACKBONE_KEY, Value("", net.origin))
     try:
-        return Value(by_net(inside.value, [str(net.value)]), inside.origin)
+        return _text(BACKBONE_KEY, Value(by_net(inside.value, [str(net.value)]), inside.origin))
     except ValueError as error:
         raise UserError(inside.problem(BACKBONE_KEY, str(error))) from None
+
+
+def _text(key: str, value: Value) -> Value:
+    if not isinstance(value.value, str):
+        raise UserError(value.problem(key, f"must be a name, not {value.value}"))
+    return value
 
 
 def _undeclared(request: Request, declared: Layer, model: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """DataHolder: from a data set and a configuration to the steps of the chosen setting, with their images."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +109,7 @@ class DataHolder:
             planned = replay(planned, self.config.data.split_file, splits, self.dataset.classes, root)
         table = self._decode(planned)
         masks = self._masks(planned)
+        self.notes += _fewer_than_wanted(planned)
         self.notes.append(self._described(planned, table))
         return [self._step(number, step, table, masks) for number, step in enumerate(planned)]
 
@@ -248,6 +249,15 @@ class DataHolder:
             )
         order = torch.randperm(len(normal), generator=plan.task.generator("reference images"))
         return table.rows_of(normal)[order[:wanted]]
+
+
+def _fewer_than_wanted(planned: Sequence[PlannedStep]) -> Iterator[str]:
+    """Yield a line per draw that took all there is, and not as many as were asked for."""
+    for step in planned:
+        for key in ("fewshot_exm", "semi_anomaly_num", "transfer_target_sample_num"):
+            wanted, drawn = (step.drawn.get(name, 0) for name in (key, "drawn"))
+            if isinstance(wanted, int) and isinstance(drawn, int) and 0 < drawn < wanted:
+                yield f"{step.task.name}: {key} is {wanted}, and there are only {drawn} to draw"
 
 
 def data_hash(root: Path, splits: Iterable[Split]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from configuration.errors import UserError
 from data_io.records import Sample
 
 IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
@@ -73,9 +74,21 @@ def images_in(folder: Path) -> list[Path]:
     """List the image files directly in a folder, in any letter case of the ending, sorted; [] if absent.
 
     Hidden files are left out: archives made on a Mac carry a `._name.png` beside many images.
+
+    Raises:
+        UserError: the folder cannot be read, a link leads nowhere, or a name is no UTF-8.
     """
     if not folder.is_dir():
         return []
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")]
-    return [folder / name for name in sorted(names) if Path(name).suffix.lower() in IMAGE_ENDINGS]
+    try:
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror}); change its permissions") from error
+    images = [Path(entry.path) for entry in found if Path(entry.name).suffix.lower() in IMAGE_ENDINGS]
+    for path in images:
+        if not path.exists():
+            raise UserError(f"{path}: a link to nothing; restore its image or remove it")
+        if any("\ud800" <= letter <= "\udfff" for letter in path.name):  # what stands for other bytes
+            raise UserError(f"{folder}: the file name {path.name!a} is no UTF-8; rename it")
+    return sorted(images)

@@ -93,9 +93,8 @@ def load_pretrained(method: ModelBase, config: RunConfig) -> str:
     try:
         is_partial = method.backbone.load_weights(state, config.run.partial_weights)
     except ValueError as error:
-        raise UserError(
-            f"-w {config.run.weights}: {error}; give a file of {name}, or --partial-weights"
-        ) from error
+        mend = "" if config.run.partial_weights else ", or --partial-weights"
+        raise UserError(f"-w {config.run.weights}: {error}; give a file of {name}{mend}") from error
     return f"{described}+partial" if is_partial else described
 
 

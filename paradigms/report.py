@@ -1,11 +1,13 @@
 """What a run leaves behind: rows, scores, pictures, models; each on disk before the next step begins."""
 
+import hashlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from arch.base import ModelBase
 from configuration.config import RunConfig, Setting, config_values
@@ -40,6 +42,18 @@ NOT_HASHED = (
     "feature_memory_mb",
     "memory_limit_mb",
 )  # change no result
+NOT_TRAINED = (
+    "train_task_ids",  # the step and its task stand in the name of the file
+    "valid_task_ids",
+    "split_file",
+    "valid_batch_size",
+    "valid_aug_type",
+    "mask_size",
+    "mask_crop_size",
+    "amp",
+    "compile",
+    "checkpoint_every",
+)  # change the results of a trained model at most, not the model
 
 
 class Report:
@@ -116,10 +130,9 @@ class Report:
 
     def load(self, method: ModelBase, step: Step, weights: str) -> bool:
         """Put what `--load-model-dir` holds for this step into the method; return whether there was any."""
-        folder = self.config.output.load_model_dir
-        if folder is None:
+        state = trained_state(self.config, self.holder, step, weights)
+        if state is None:
             return False
-        state, _ = load_model(_model_file(folder, step), self._identity(weights))
         method.load_state_dict(state)
         method.net.to(method.device)
         return True
@@ -129,15 +142,11 @@ class Report:
         if not self.config.output.save_model:
             return
         path = _model_file(self.folder.path / "models", step)
-        save_model(path, method.state_dict(), self._identity(weights))
-
-    def _identity(self, weights: str) -> dict[str, str]:
-        run = self.config.run
-        return {"model": run.model, "net": run.net, "backbone": run.backbone, "weights": weights}
+        save_model(path, method.state_dict(), made_from(self.config, self.holder, step, weights))
 
     def _save_task(self, step: Step, evaluation: Evaluation) -> None:
         plan = evaluation.test.plan
-        names = self._names(plan.samples)
+        names = names_of(plan.samples, self.holder)
         labels, scores = evaluation.image_label, evaluation.image_score
         self.folder.append_scores(step.number, step.plan.task.id, plan.task_id, names, labels, scores)
         if self.config.output.save_maps and evaluation.anomaly_map is not None:
@@ -202,13 +211,11 @@ class Report:
         ]
         return np.array(rows, np.float64)
 
-    def _names(self, samples: Sequence[Sample]) -> list[str]:
-        return [sample.path.relative_to(self.holder.dataset.root).as_posix() for sample in samples]
-
     def _step_files(self, step: Step) -> StepFiles:
-        tests = {test.plan.task_id: self._names(test.plan.samples) for test in step.tests}
+        tests = {test.plan.task_id: names_of(test.plan.samples, self.holder) for test in step.tests}
         task, drawn = step.plan.task, dict(step.plan.drawn)
-        return StepFiles(step.number, task.setting, drawn, task.id, self._names(step.plan.train), tests)
+        train = names_of(step.plan.train, self.holder)
+        return StepFiles(step.number, task.setting, drawn, task.id, train, tests)
 
 
 def hash_of(config: RunConfig) -> str:
@@ -216,6 +223,38 @@ def hash_of(config: RunConfig) -> str:
     values = config_values(config)
     ignored = {*vars(config.output), *NOT_HASHED}
     return config_hash({key: value for key, value in values.items() if key not in ignored})
+
+
+def names_of(samples: Sequence[Sample], holder: DataHolder) -> list[str]:
+    """Return the files of samples, relative to the data set's folder."""
+    return [sample.path.relative_to(holder.dataset.root).as_posix() for sample in samples]
+
+
+def made_from(config: RunConfig, holder: DataHolder, step: Step, weights: str) -> dict[str, str]:
+    """Return all that a trained model depends on, as the metadata of its file."""
+    values = config_values(config)
+    ignored = {*vars(config.output), *NOT_HASHED, *NOT_TRAINED}
+    files = "\n".join(names_of(step.plan.train, holder)).encode()
+    return {
+        **{key: str(value) for key, value in values.items() if key not in ignored},
+        "setting": config.run.setting.value,
+        "weights": weights,
+        "training_images": hashlib.blake2b(files, digest_size=6).hexdigest(),
+    }
+
+
+def trained_state(
+    config: RunConfig, holder: DataHolder, step: Step, weights: str
+) -> dict[str, Tensor] | None:
+    """Return what `--load-model-dir` holds for a step; None where no model is to be loaded.
+
+    Raises:
+        UserError: it cannot be read, or was trained in another way.
+    """
+    folder = config.output.load_model_dir
+    if folder is None:
+        return None
+    return load_model(_model_file(folder, step), made_from(config, holder, step, weights))[0]
 
 
 def whole_tasks(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

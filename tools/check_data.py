@@ -19,6 +19,7 @@ from data_io.records import Sample
 from dataset.base import DatasetBase
 from dataset.mvtec_layout import Counts, Expected, MVTecLayout
 from tools.image_checks import Look, Problem, look_at, mask_problems, twin_problems
+from tools.program import run_program
 from tools.progress import progress
 
 SHOWN = 10  # problems of one kind in one category; --json has all
@@ -207,22 +208,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-dp", "--data-path", type=Path, help="the data set's own folder")
     parser.add_argument("--json", action="store_true", help="print everything, for machines")
     options = parser.parse_args(argv)
-    try:
-        dataset_class = registration.load(registration.DATASETS[options.dataset])
-        dataset: DatasetBase = dataset_class(data_root(options.dataset, options.data_path))
-        notes = dataset.prepare()
-        categories, findings = examine(dataset)
-    except UserError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    return run_program(lambda: check(options.dataset, options.data_path, options.json))
+
+
+def check(name: str, own: Path | None, wants_json: bool) -> int:
+    """Print what is found in a data set, in its own folder if one is given; return 2 for faults, else 0.
+
+    Raises:
+        UserError: the data set cannot be looked through.
+    """
+    dataset: DatasetBase = registration.load(registration.DATASETS[name])(data_root(name, own))
+    notes = dataset.prepare()
+    categories, findings = examine(dataset)
     notes += dict.fromkeys(line for category in categories for line in dataset.notes(category.task_id))
     num_faults = sum(finding.level == "fault" for finding in findings)
-    if options.json:
+    if wants_json:
         sys.stdout.write(as_json(dataset.root, notes, categories, findings) + "\n")
     else:
-        verdict = (
-            f"{options.dataset}: {num_faults} faults, {len(findings) - num_faults} warnings in {dataset.root}"
-        )
+        verdict = f"{name}: {num_faults} faults, {len(findings) - num_faults} warnings in {dataset.root}"
         sys.stdout.write("\n".join((*notes, as_table(categories), *as_lines(findings), verdict)) + "\n")
     return 2 if num_faults else 0
 

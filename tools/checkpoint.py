@@ -23,7 +23,7 @@ def save_model(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, s
     Args:
         path: ends in .safetensors.
         state: name -> tensor, on any device.
-        metadata: what the state belongs to: model, net, backbone, weights.
+        metadata: what the state was made from, such as the model, the net and the seed.
 
     Raises:
         UserError: the file cannot be written.
@@ -66,7 +66,7 @@ def load_model(path: Path, expected: Mapping[str, str]) -> tuple[dict[str, Tenso
     for key, value in expected.items():
         if metadata.get(key) != value:
             raise UserError(
-                f"{path}: {key} is {metadata.get(key)!r}, the run's is {value!r}; set --{key} to agree"
+                f"{path}: trained with {key} {metadata.get(key)!r}, and the run has {value!r}; let them agree"
             )
     return state, metadata
 
@@ -107,7 +107,7 @@ def load_training(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(
             f"--resume {path.parent}: there is nothing to go on with: the run has finished, "
-            "or has not come to its first checkpoint; run the command without --resume"
+            "or had not begun; run the command without --resume"
         )
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

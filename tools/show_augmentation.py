@@ -24,6 +24,7 @@ from data_io.records import Sample, derive_seed
 from dataset.base import DatasetBase
 from tools.check_data import data_root
 from tools.pictures import save_contact_sheet
+from tools.program import run_program
 
 SHOWN = 6  # training images, spread over the task
 
@@ -82,19 +83,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-tid", "--train-task-id", type=int, default=0, help="the task; default: 0")
     parser.add_argument("--seed", type=int, default=66)
     parser.add_argument("-o", "--output", type=Path, help="default: augmentation_<tag>_<dataset>.png")
-    options = parser.parse_args(argv)
+    return run_program(lambda: show(parser.parse_args(argv)))
+
+
+def show(options: argparse.Namespace) -> int:
+    """Draw the sheet that the options ask for, and say where it is; return 0.
+
+    Raises:
+        UserError: it cannot be drawn or written.
+    """
     kind, name = options.train_aug_type, options.dataset
     path = options.output or Path(f"augmentation_{kind}_{name}.png")
+    if path.suffix.lower() != ".png":
+        raise UserError(f"-o {path}: give the name of a .png file")
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed}: must be at least 0")
     layer = read_layer(registration.ROOT / "configuration", f"{registration.DATASET_FOLDER}/{name}.yaml")
     geometry = Geometry(layer["data_size"].value, layer["data_crop_size"].value)
-    try:
-        root = data_root(name, options.data_path, options.root_path)
-        dataset: DatasetBase = registration.load(registration.DATASETS[name])(root)
-        notes = dataset.prepare()
-        count = draw_sheet(dataset, options.train_task_id, kind, geometry, options.seed, path)
-    except UserError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    root = data_root(name, options.data_path, options.root_path)
+    dataset: DatasetBase = registration.load(registration.DATASETS[name])(root)
+    notes = dataset.prepare()
+    count = draw_sheet(dataset, options.train_task_id, kind, geometry, options.seed, path)
     shown = dataset.classes[options.train_task_id]
     sys.stdout.write("\n".join((*notes, f"{path}: {count} training images of {shown}")) + "\n")
     return 0

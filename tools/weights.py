@@ -97,8 +97,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
+        is_refused = isinstance(error, pickle.UnpicklingError)  # its text tells how to run the code inside
+        reason = "damaged, or more than tensors" if is_refused else _first_line(error)
         raise UserError(
-            f"-w {path}: cannot be read ({_first_line(error)}); fetch or save it again"
+            f"-w {path}: cannot be read ({reason}); fetch it again, or torch.save(net.state_dict(), path)"
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):

@@ -19,7 +19,7 @@ from data_io.tensor_store import TensorStore
 from paradigms.evaluation import evaluate_tests
 from paradigms.interruption import Checkpoints, Standing
 from paradigms.method_factory import build_method
-from paradigms.report import Report, hash_of
+from paradigms.report import Report, hash_of, trained_state
 from tools.progress import progress
 from tools.record_helper import check_writable
 from tools.resources import reset_peak_memory
@@ -48,6 +48,8 @@ def run(config: RunConfig) -> None:
     dataset_class = registration.load(registration.DATASETS[config.run.dataset])
     holder = DataHolder(dataset_class, config, method.needs_labels, method.needs_reference, store, progress)
     steps = holder.create()
+    for step in steps:
+        trained_state(config, holder, step, weights)  # refuses models that do not fit
     folder, standing = _begin(config, holder)
     checkpoints = Checkpoints(folder.path, _identity(config, holder))
     with folder.log():
@@ -59,6 +61,7 @@ def run(config: RunConfig) -> None:
         report.save_plan(steps)
         if standing.method is not None:
             method.load_run_state(standing.method)
+        checkpoints.write(standing)
         for step in steps[standing.step :]:
             if step.plan.is_fresh and step.number > standing.step:
                 method, weights = build_method(config, store)

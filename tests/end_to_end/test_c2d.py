@@ -115,6 +115,33 @@ def test_a_kept_model_scores_as_it_did(run_program: RunProgram, tmp_path: Path) 
     assert second == first
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--seed", "3"), "trained with seed '66', and the run has '3'"),
+        (("--set", "_anomaly_scorer_num_nn=2"), "trained with _anomaly_scorer_num_nn"),
+        (("-f", "-fe", "2"), "trained with setting 'vanilla', and the run has 'fewshot'"),
+    ],
+)
+def test_a_model_that_was_made_otherwise_is_refused(
+    words: tuple[str, ...],
+    named: str,
+    run_program: RunProgram,
+    example_root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_program(*ONE_TASK, "--save-model")
+    (models,) = tmp_path.glob("runs/*/models")
+    capsys.readouterr()
+    own = ONE_TASK[1:] if "-f" in words else ONE_TASK
+    places = ["-rp", str(example_root), "-wd", str(tmp_path), "-g", "cpu"]
+    assert main([*own, *words, *places, "--load-model", "--load-model-dir", str(models)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert named in line
+    assert len(list((tmp_path / "runs").iterdir())) == 1, "what is refused leaves no folder"
+
+
 def test_an_interrupted_run_leaves_whole_rows(
     request: pytest.FixtureRequest,
     example_root: Path,

@@ -72,6 +72,22 @@ def test_wrong_use_is_a_line_per_problem_and_nothing_else(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("words", ["--list", " ".join(DRY)])
+def test_a_reader_that_goes_is_no_error(words: str) -> None:
+    command = ["bash", "-c", f"set -o pipefail; {sys.executable} main.py {words} | true"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "main.py", "--list"]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert b"free some space" in done.stderr
+
+
 def test_debug_shows_where_an_error_comes_from() -> None:
     done = run("-v", "-m", "patchcor", "--debug")
     assert done.returncode == 2

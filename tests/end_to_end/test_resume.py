@@ -8,6 +8,7 @@ import torch
 
 from arch.training_loop import TrainingLoop
 from main import main
+from paradigms.report import Report
 from tests.conftest import Rows, read_rows
 from tools.record_helper import METRICS
 
@@ -79,6 +80,23 @@ def test_a_run_goes_on_to_the_same_result(
     assert metrics_of(halved, "summary.csv") == metrics_of(whole, "summary.csv")
     assert image_scores(halved) == image_scores(whole)
     assert len({row["run_id"] for row in read_rows(halved / "results.csv")}) == 1
+
+
+def test_a_run_ended_while_it_draws_goes_on_without_a_second_row(
+    example_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    words = ["-v", "-tid", "1", "0", *METHOD[:-1], *KEYS, "-rp", str(example_root), "-ne", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Report, "_draw", draw)
+        assert main([*words, "-wd", str(tmp_path)]) == 130
+    assert len(read_rows(tmp_path / "results.csv")) == 1
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert main([*words, "-wd", str(tmp_path), "--resume", str(folder)]) == 0
+    assert [row["train_task"] for row in read_rows(tmp_path / "results.csv")] == ["1", "0"]
+    assert len(image_scores(tmp_path)) == 1 + 50 + 50
 
 
 def test_what_cannot_go_on_is_refused_in_one_line(

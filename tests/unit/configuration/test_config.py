@@ -208,6 +208,26 @@ def test_numbers_that_no_optimiser_takes_are_refused() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--set", "net=[]"], "--set net: must be a name, not []"),
+        (["--no-vis", "--vis-em"], "--vis-em: has no effect without pictures, which --no-vis turns off"),
+        (["-dp", "here", "-rp", "there"], "--root-path: has no effect beside --data-path"),
+        (["--set", "mask_size=100000"], "--set mask_size: must be in 1 to 16384, not 100000"),
+        (["-w", "None"], "--weights: must be imagenet or none or a path, not 'None'"),
+    ],
+)
+def test_what_would_be_ignored_or_fail_later_is_refused(words: list[str], line: str, house: House) -> None:
+    assert refused(*house.vanilla, *words) == [line]
+
+
+def test_a_method_trained_in_epochs_needs_their_number() -> None:
+    words = ["-v", "-m", "trained", "-d", "bolts", "-g", "cpu"]
+    assert refused(*words, "--set", "num_epochs=null") == ["--set num_epochs: must be at least 1, not null"]
+    assert refused(*words, "--set", "_backbone=[a]") == ["--set _backbone: must be a name, not ['a']"]
+
+
 def test_all_problems_are_reported_at_once(house: House) -> None:
     house.bank.write_text(house.bank.read_text() + "data_sise: 3\nsemi: true\n")
     lines = refused(*house.vanilla, "-tid", "99", "--amp", "bf61", "--set", "_patchsize=3", "--bogus", "1")

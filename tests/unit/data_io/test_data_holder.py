@@ -63,6 +63,13 @@ def test_few_shot_copies_follow_their_shot(root: Path, tmp_path: Path) -> None:
     assert (rotated - batch.image[0].flip(1, 2)).abs().max() < 1e-6
 
 
+def test_a_draw_of_all_there_is_is_told(root: Path, tmp_path: Path) -> None:
+    for words, is_told in ((["-f", "-fe", "999"], True), (["-f", "-fe", "2"], False)):
+        holder = DataHolder(MVTec2D, config_of(root, tmp_path, *words))
+        holder.create()
+        assert any("fewshot_exm is 999, and there are only" in note for note in holder.notes) == is_told
+
+
 def test_streamed_and_cached_steps_hold_the_same_images(root: Path, tmp_path: Path) -> None:
     store = TensorStore(tmp_path / "cache", 100)
     held = DataHolder(MVTec2D, config_of(root, tmp_path)).create()[0]

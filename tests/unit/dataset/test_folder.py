@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -60,3 +61,15 @@ def test_a_test_set_of_one_label_is_told(root: Path, gone: tuple[str, ...], line
     for kind in gone:
         shutil.rmtree(root / "test" / kind)
     assert line in Folder(root).notes(0)[0]
+
+
+def test_a_link_to_nothing_and_a_name_in_another_encoding_are_named(root: Path) -> None:
+    link = root / "test" / "good" / "zz.png"
+    link.symlink_to(root / "gone.png")
+    with pytest.raises(UserError, match=f"^{link}: a link to nothing"):
+        Folder(root).samples(0, "test")
+    link.unlink()
+    source = next(iter((root / "test" / "good").iterdir()))
+    shutil.copy(source, root / "test" / "good" / os.fsdecode(b"caf\xe9.png"))
+    with pytest.raises(UserError, match=r"'caf\\udce9.png' is no UTF-8; rename it"):
+        Folder(root).samples(0, "test")

@@ -216,7 +216,7 @@ def test_the_next_task_starts_where_its_key_says(mode: str, monkeypatch: pytest.
         (("--set", "_steps_per_epoch=0"), "_steps_per_epoch must be at least 1, not 0"),
         (("--set", "_retry_empty_mask=-1"), "_retry_empty_mask must be at least 0, not -1"),
         (("--set", "_perlin_max=12"), "_perlin_max 12: 4096 cells in 64 pixels leave no noise"),
-        (("--set", "_perlin_threshold=1"), "_perlin_threshold must be below 1"),
+        (("--set", "_perlin_threshold=1"), "_perlin_threshold must be at least 0 and below 1, not 1"),
         (("--set", "_ssim_range=0"), "_ssim_range must be above 0 or auto, not 0"),
         (("--set", "_lr=-1"), "_lr: must be at least 0, not -1"),
         (("--set", "_gamma=-1"), "_gamma: must be at least 0, not -1"),

@@ -69,7 +69,7 @@ def test_weights_from_elsewhere_are_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_the_checkpoint_of_another_model_is_refused(saved: Path) -> None:
-    with pytest.raises(UserError, match="model is 'patchcore', the run's is 'padim'"):
+    with pytest.raises(UserError, match="trained with model 'patchcore', and the run has 'padim'"):
         load_model(saved, {"model": "padim"})
 
 

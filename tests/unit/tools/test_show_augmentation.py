@@ -45,6 +45,8 @@ def test_normal_images_are_shown_as_they_are(root: Path, tmp_path: Path) -> None
         (["-dp", "/nowhere"], "mpdd: no image of task 0"),
         (["-tid", "6"], "-tid 6: no such task; choose from 0 to 5"),
         (["-o", "/dev/null/sheet.png"], "cannot be written"),
+        (["-o", "sheet"], "-o sheet: give the name of a .png file"),
+        (["--seed", "-5"], "--seed -5: must be at least 0"),
     ],
 )
 def test_what_can_be_mended_is_one_line(
