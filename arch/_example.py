@@ -39,6 +39,12 @@ class Example(GradientMethod):
     nets = ("net_example",)
     net: ExampleNet
 
+    @classmethod
+    def unsupported(cls, config: RunConfig) -> str | None:
+        """Return why the net cannot halve an image of this size three times; None if it can."""
+        side = config.data.data_crop_size
+        return f"data_crop_size must be a multiple of 8, not {side}" if side % 8 else None
+
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
         self.params = params

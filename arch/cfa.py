@@ -18,6 +18,7 @@ from torch.optim import AdamW, Optimizer
 from arch.base import LAYER_NETS, Prediction
 from arch.gradient_method import GradientMethod
 from configuration.config import RunConfig
+from configuration.errors import UserError
 from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch, derive_seed
 from loss_function.coupled_hypersphere import coupled_hypersphere_loss
 from models.cfa.leaky_backbone import RESNETS, LeakyBackbone
@@ -85,11 +86,21 @@ class CFA(GradientMethod):
         self.net = CFANet(channels, width, params.radius, params.num_neighbors).to(self.device)
 
     def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
-        """Set the centres by the mean feature maps of the training images."""
+        """Set the centres by the mean feature maps of the training images.
+
+        Raises:
+            UserError: there are fewer centres than attract and repel.
+        """
         maps = self._mean_maps(train_loader)
         num_positions = maps[0].shape[2] * maps[0].shape[3]
         seed = derive_seed(task.seed, task.setting, task.id, task.step, "centres") % 2**32
         num_centres = max(1, num_positions // self.params.gamma_c)
+        needed = self.params.num_neighbors + self.params.num_hard_negatives
+        if needed > num_centres:
+            raise UserError(
+                f"cfa: _num_neighbors and _num_hard_negatives need {needed} centres, and there are "
+                f"{num_centres}; lower them or _gamma_c"
+            )
         self.net.set_centres(maps, num_centres, seed, append=self.mode(task) == "append")
 
     def num_epochs(self, task: Task) -> int:

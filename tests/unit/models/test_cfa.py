@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configuration.config import load_config
+from configuration.errors import UserError
 from data_io.records import Task
 from loss_function.coupled_hypersphere import coupled_hypersphere_loss
 from models.cfa.centre_search import CentreSearch
@@ -196,6 +197,12 @@ def images(seed: int = 0) -> MadeLoader:
 
 def task(step: int) -> Task:
     return Task(id=step, name=f"task {step}", setting="continual", step=step, seed=0)
+
+
+def test_more_neighbours_than_centres_are_refused(tmp_path: Path) -> None:
+    method = build(tmp_path, "--set", "_num_neighbors=300")
+    with pytest.raises(UserError, match="need 303 centres, and there are 256; lower them"):
+        method.train_model(images(), task(0))
 
 
 def test_training_lowers_the_loss_and_leaves_the_backbone(tmp_path: Path) -> None:
