@@ -127,11 +127,6 @@ _NEEDS = (  # key, the switch that it has no effect without, what to call the sw
     ("vis_em", "vis", "pictures, which --no-vis turns off"),
     ("vis_num", "vis", "pictures, which --no-vis turns off"),
 )
-_STRONGER = (  # key, what makes it void
-    ("root_path", "data_folder"),
-    ("server_moda", "data_folder"),
-    ("server_moda", "root_path"),
-)
 
 
 def _check_use(values: Values, setting: str) -> Iterator[str]:
@@ -146,9 +141,6 @@ def _check_use(values: Values, setting: str) -> Iterator[str]:
     for key, switch, name in _NEEDS:
         if _is_typed(values, key) and not _get(values, switch):
             yield values[key].problem(key, f"has no effect without {name}")
-    for key, other in _STRONGER:
-        if _is_typed(values, key) and _is_typed(values, other):
-            yield values[key].problem(key, f"has no effect beside {values[other].origin}")
 
 
 def _check_semi(values: Values) -> Iterator[str]:

@@ -213,7 +213,6 @@ def test_numbers_that_no_optimiser_takes_are_refused() -> None:
     [
         (["--set", "net=[]"], "--set net: must be a name, not []"),
         (["--no-vis", "--vis-em"], "--vis-em: has no effect without pictures, which --no-vis turns off"),
-        (["-dp", "here", "-rp", "there"], "--root-path: has no effect beside --data-path"),
         (["--set", "mask_size=100000"], "--set mask_size: must be in 1 to 16384, not 100000"),
         (["-w", "None"], "--weights: must be imagenet or none or a path, not 'None'"),
     ],

@@ -164,7 +164,7 @@ def losses(method: Any) -> list[float]:
 
 
 def test_maps_of_nets_that_do_not_pad_have_flows_of_their_size(tmp_path: Path) -> None:
-    method = build(tmp_path, "-bb", "timm/inception_v3", "--set", "_layers=[layer1]")
+    method = build(tmp_path, "-bb", "timm/inception_v3", "--set", "_layers=[layer1]", "-ne", "1")
     method.train_model(images(), task(0))
 
 

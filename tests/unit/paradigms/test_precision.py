@@ -11,6 +11,7 @@ from paradigms.centralized.c2d import precision
 @pytest.mark.parametrize("amp", ["off", "bf16"])
 def test_every_update_of_the_weights_is_seen(amp: str, tmp_path: Path) -> None:
     words = ["-v", "-m", "_example", "-d", "_example", "-wd", str(tmp_path), "-g", "cpu", "--amp", amp]
+    torch.manual_seed(0)
     net = nn.Linear(4, 1)
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
     outputs = []
@@ -22,4 +23,6 @@ def test_every_update_of_the_weights_is_seen(amp: str, tmp_path: Path) -> None:
             optimizer.step()
     assert {output.dtype for output in outputs} == {torch.float32 if amp == "off" else torch.bfloat16}
     steps = torch.stack(outputs).flatten().diff()
-    torch.testing.assert_close(steps.float(), torch.full((2,), -5.0), rtol=0, atol=0.05)
+    torch.testing.assert_close(
+        steps.float(), torch.full((2,), -5.0), rtol=0, atol=0.07
+    )  # bf16 has sixteenths here
