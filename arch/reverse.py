@@ -4,7 +4,7 @@ It learns to do so for normal images alone, so that where the two differ somethi
 Source: Deng and Li, "Anomaly Detection via Reverse Distillation from One-Class Embedding", CVPR 2022, and the
 authors' code.
 Differs from the source: no gradient is computed for the teacher, which is fixed there too; layers that the
-authors create and never run are left out; net_tiny and timm models that are no ResNets are mirrored as
+authors create and never run are left out; net_tiny and the timm models that `MIRRORS` lacks are mirrored as
 ResNet-18 is.
 """
 
