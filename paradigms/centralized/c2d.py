@@ -22,7 +22,7 @@ from paradigms.method_factory import build_method
 from paradigms.report import Report, hash_of, trained_state
 from tools.progress import progress
 from tools.record_helper import check_writable
-from tools.resources import reset_peak_memory
+from tools.resources import keep_freed_memory, reset_peak_memory
 from tools.run_folder import RunFolder
 from tools.weights import NONE
 
@@ -41,6 +41,8 @@ def run(config: RunConfig) -> None:
     """
     output = config.output
     check_writable(output.work_dir)
+    if config.data.memory_limit_mb is None:
+        keep_freed_memory()
     store = None
     if output.cache_dir is not None:
         store = TensorStore(output.cache_dir, int(output.cache_limit_gb * MEBIBYTES))

@@ -1,7 +1,9 @@
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from tools.resources import peak_gpu_memory_mb
@@ -24,6 +26,29 @@ def test_the_peak_holds_memory_that_was_given_back() -> None:
     before, after = map(float, done.stdout.split())
     assert 10 < before < 1000
     assert 90 < after - before < 200
+
+
+REUSE = """
+import resource
+import torch
+from tools.resources import keep_freed_memory
+def pages_of_ten_tensors():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)  # 64 MiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+plain = pages_of_ten_tensors()
+keep_freed_memory()
+pages_of_ten_tensors()  # the first ones grow the heap
+print(plain, pages_of_ten_tensors())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_used_again() -> None:
+    done = subprocess.run([sys.executable, "-c", REUSE], cwd=ROOT, check=True, capture_output=True, text=True)
+    plain, kept = map(int, done.stdout.split())
+    assert kept * 10 < plain
 
 
 def test_the_cpu_has_no_gpu_memory() -> None:
