@@ -30,7 +30,7 @@ from metric.evaluate import image_metrics
 from models.common.backbone import Backbone
 from tools.weights import find_weights
 
-BATCH = ["--set", "train_batch_size=8"]
+BATCH = ["--set", "train_batch_size=8", "--set", "valid_batch_size=8"]  # as the peer
 EXTRA_WORDS: dict[str, list[str]] = {  # what makes a method comparable with the peer's
     "patchcore": ["-sp", "0.01"],
     "_patchcore": ["-sp", "0.01"],
