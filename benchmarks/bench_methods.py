@@ -7,7 +7,7 @@ MTD is the data set in its release layout, RESNET18 a file of its ImageNet weigh
 a virtual environment under work_dir, unless --peer names an interpreter that has it; where it cannot be had,
 its part is skipped and the reason printed. Each program runs in a process of its own, in turn. Each of our
 runs is made twice: with an empty cache, and with the cache of the first. Trained methods take --epochs
-epochs; an epoch's time is what a warm run of all takes longer than one of one epoch, by the number between.
+epochs; benchmarks.bench_pairs compares their steps.
 """
 
 import argparse
@@ -48,45 +48,44 @@ PEERS = {"patchcore": "patchcore", "_patchcore": "patchcore"} | {
     name: name for name in ("padim", "stpm", "reverse", "fastflow", "csflow", "cfa")
 }
 COLUMNS = (
-    *("fit_seconds", "epoch_seconds", "images_per_second", "peak_memory_mb"),
+    *("fit_seconds", "images_per_second", "peak_memory_mb"),
     *("image_auroc", "pixel_auroc", "pixel_aupro"),
 )
 PEER = "anomalib"
 Row = Mapping[str, float | str]
 
 
-def run_ours(model: str, options: argparse.Namespace, seed: int, epochs: int, work_dir: Path) -> Row:
-    """Run the program once; return its row."""
+def words_of(model: str, options: argparse.Namespace, seed: int, work_dir: Path) -> list[str]:
+    """Return the words of our command line."""
     words = ["-v", "-m", model, "-n", "resnet18", "-d", "mtd", "-dp", options.data, "-w", options.weights]
-    words += [
-        "--set",
-        f"mtd_split={options.split}",
-        "--seed",
-        str(seed),
-        "-g",
-        "cpu",
-        *EXTRA_WORDS.get(model, []),
-    ]
-    words += ["-ne", str(epochs)] if model in TRAINED else []
-    command = [sys.executable, str(ROOT / "main.py"), *words, "-wd", str(work_dir), "--no-vis"]
+    words += ["--set", f"mtd_split={options.split}", *EXTRA_WORDS.get(model, [])]
+    words += ["-ne", str(options.epochs)] if model in TRAINED else []
+    return [*words, "--seed", str(seed), "-g", "cpu", "-wd", str(work_dir), "--no-vis"]
+
+
+def run_ours(model: str, options: argparse.Namespace, seed: int, work_dir: Path) -> Row:
+    """Run the program once; return its row."""
+    command = [sys.executable, str(ROOT / "main.py"), *words_of(model, options, seed, work_dir)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     with (work_dir / "results.csv").open(newline="") as file:
         return list(csv.DictReader(file))[-1]
 
 
-def run_peer(python: str, method: str, options: argparse.Namespace, seed: int, split: Path) -> Row:
-    """Run the peer once on the files of our split; return what it prints, with the AUROC of its scores."""
-    script = Path(__file__).with_name("peer.py")
-    words = [method, str(split), options.data, options.weights, str(seed)]
-    words += [f"num_epochs={options.epochs}", "share=0.01"]
-    done = subprocess.run([python, str(script), *words], check=True, stdout=subprocess.PIPE, text=True)
+def peer_command(python: str, model: str, options: argparse.Namespace, seed: int, split: Path) -> list[str]:
+    """Return the command that runs the peer once on the files of our split."""
+    words = [PEERS[model], str(split), options.data, options.weights, str(seed)]
+    return [python, "-m", "benchmarks.peer", *words, f"num_epochs={options.epochs}", "share=0.01"]
+
+
+def run_peer(python: str, model: str, options: argparse.Namespace, seed: int, split: Path) -> Row:
+    """Run the peer once; return what it prints, with the AUROC of its scores."""
+    command = peer_command(python, model, options, seed, split)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     found = json.loads(done.stdout.splitlines()[-1])
-    epochs = found.pop("epoch_seconds")
     names = json.loads(split.read_text())["steps"][0]["test"]["0"]
     label = np.array(["MT_Free" not in name for name in names]).astype(np.int64)
     score = np.array(found.pop("image_score"), np.float32)
-    found["image_auroc"] = image_metrics(score, label)["auroc"]
-    return {**found, "epoch_seconds": epochs[-1]} if epochs else found
+    return {**found, "image_auroc": image_metrics(score, label)["auroc"]}
 
 
 def peer_python(given: str | None) -> str | None:
@@ -137,17 +136,11 @@ def compare(model: str, options: argparse.Namespace, python: str | None, folder:
     rows: dict[str, list[Row]] = {"cold": [], "warm": [], PEER: []}
     for seed in range(options.seeds):
         work_dir = folder / f"{model}_{seed}"
-        rows["cold"].append(run_ours(model, options, seed, options.epochs, work_dir))
-        if model not in TRAINED:
-            rows["warm"].append(run_ours(model, options, seed, options.epochs, work_dir))
-        elif options.epochs > 1:
-            long = run_ours(model, options, seed, options.epochs, work_dir)
-            short = run_ours(model, options, seed, 1, work_dir)
-            seconds = float(long["fit_seconds"]) - float(short["fit_seconds"])
-            rows["warm"].append({**long, "epoch_seconds": seconds / (options.epochs - 1)})
+        for cache in ("cold", "warm"):
+            rows[cache].append(run_ours(model, options, seed, work_dir))
         if python is not None and model in PEERS:
             split = next((work_dir / "runs").glob("*/split.json"))
-            rows[PEER].append(run_peer(python, PEERS[model], options, seed, split))
+            rows[PEER].append(run_peer(python, model, options, seed, split))
     for name, found in rows.items():
         if found:
             report(f"{model}, {name}", found)

@@ -1,7 +1,8 @@
 """Run a method of anomalib on the files of a split; started by the benchmarks in an environment of its own.
 
-Usage: peer.py METHOD SPLIT.json ROOT WEIGHTS SEED KEY=VALUE...; prints one line of JSON.
-Keys: batch_size, num_epochs, share (of the patches that PatchCore's coreset keeps).
+Usage: python -m benchmarks.peer METHOD SPLIT.json ROOT WEIGHTS SEED KEY=VALUE...; prints one line of JSON.
+Keys: batch_size, num_epochs, share (of the patches that PatchCore's coreset keeps), paced (whether every
+batch waits for a line of standard input).
 """
 
 import json
@@ -34,6 +35,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.pacing import paced
+
 SIDE = 256  # pixels
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -53,14 +56,14 @@ def read(root: Path, names: list[str]) -> Tensor:
     return torch.stack(images)
 
 
-def fit_bank(model: Any, batches: Batches, finish: Callable[[], object]) -> list[float]:
-    """Show a method without gradients all images, then let it finish."""
+def fit_bank(model: nn.Module, batches: Batches, finish: Callable[[], object]) -> nn.Module:
+    """Show a method without gradients all images, then let it finish; return it."""
     model.train()
     with torch.no_grad():
         for batch in batches():
             model(batch)
         finish()
-    return []
+    return model
 
 
 def train(
@@ -69,46 +72,43 @@ def train(
     optimizer: torch.optim.Optimizer,
     batches: Batches,
     num_epochs: int,
-) -> list[float]:
-    """Train by gradient descent; return the seconds of each epoch."""
-    seconds = []
+) -> nn.Module:
+    """Train by gradient descent; return the model."""
     model.train()
     for _ in range(num_epochs):
-        start = time.perf_counter()
         for batch in batches():
             optimizer.zero_grad()
             loss_of(model(batch)).backward()
             optimizer.step()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+    return model
 
 
-def patchcore(batches: Batches, share: float, **_keys: Any) -> tuple[nn.Module, list[float]]:
+def patchcore(batches: Batches, share: float, **_keys: Any) -> nn.Module:
     """Select a coreset."""
     model = PatchcoreModel(["layer2", "layer3"], "resnet18", pre_trained=False, num_neighbors=1)
     load(model.feature_extractor.feature_extractor)
     model.feature_extractor.eval()
-    return model, fit_bank(model, batches, lambda: model.subsample_embedding(share))
+    return fit_bank(model, batches, lambda: model.subsample_embedding(share))
 
 
-def padim(batches: Batches, **_keys: Any) -> tuple[nn.Module, list[float]]:
+def padim(batches: Batches, **_keys: Any) -> nn.Module:
     """Fit the Gaussians."""
     model = PadimModel("resnet18", LAYERS, pre_trained=False)
     load(model.feature_extractor.feature_extractor)
     model.feature_extractor.eval()
-    return model, fit_bank(model, batches, model.fit)
+    return fit_bank(model, batches, model.fit)
 
 
-def stpm(batches: Batches, num_epochs: int, **_keys: Any) -> tuple[nn.Module, list[float]]:
+def stpm(batches: Batches, num_epochs: int, **_keys: Any) -> nn.Module:
     """Train a student."""
     model = without_download(lambda: STFPMModel(LAYERS, "resnet18"))
     load(model.teacher_model.feature_extractor)
     descent = torch.optim.SGD(model.student_model.parameters(), lr=0.4, momentum=0.9, weight_decay=0.001)
     criterion = STFPMLoss()
-    return model, train(model, lambda found: criterion(*found), descent, batches, num_epochs)
+    return train(model, lambda found: criterion(*found), descent, batches, num_epochs)
 
 
-def reverse(batches: Batches, num_epochs: int, **_keys: Any) -> tuple[nn.Module, list[float]]:
+def reverse(batches: Batches, num_epochs: int, **_keys: Any) -> nn.Module:
     """Train bottleneck and decoder."""
     mode = AnomalyMapGenerationMode.ADD
     model = ReverseDistillationModel("resnet18", (SIDE, SIDE), LAYERS, mode, pre_trained=False)
@@ -116,19 +116,19 @@ def reverse(batches: Batches, num_epochs: int, **_keys: Any) -> tuple[nn.Module,
     trained = [*model.decoder.parameters(), *model.bottleneck.parameters()]
     descent = torch.optim.Adam(trained, lr=0.005, betas=(0.5, 0.99))
     criterion = ReverseDistillationLoss()
-    return model, train(model, lambda found: criterion(*found), descent, batches, num_epochs)
+    return train(model, lambda found: criterion(*found), descent, batches, num_epochs)
 
 
-def fastflow(batches: Batches, num_epochs: int, **_keys: Any) -> tuple[nn.Module, list[float]]:
+def fastflow(batches: Batches, num_epochs: int, **_keys: Any) -> nn.Module:
     """Train the flows."""
     model = FastflowModel((SIDE, SIDE), "resnet18", pre_trained=False, flow_steps=8)
     load(model.feature_extractor)
     descent = torch.optim.Adam(model.parameters(), lr=0.001, weight_decay=0.00001)
     criterion = FastflowLoss()
-    return model, train(model, lambda found: criterion(*found), descent, batches, num_epochs)
+    return train(model, lambda found: criterion(*found), descent, batches, num_epochs)
 
 
-def csflow(batches: Batches, num_epochs: int, **_keys: Any) -> tuple[nn.Module, list[float]]:
+def csflow(batches: Batches, num_epochs: int, **_keys: Any) -> nn.Module:
     """Train the flow, on ResNet-18 instead of EfficientNet-B5 and with fewer channels inside."""
     plain = csflow_model.InputNode
     csflow_model.InputNode = lambda _channels, *sides, name: plain(256, *sides, name=name)
@@ -146,7 +146,7 @@ def csflow(batches: Batches, num_epochs: int, **_keys: Any) -> tuple[nn.Module, 
 
     descent.register_step_pre_hook(clip)
     criterion = CsFlowLoss()
-    return model, train(model, lambda found: criterion(*found), descent, batches, num_epochs)
+    return train(model, lambda found: criterion(*found), descent, batches, num_epochs)
 
 
 class Pyramid(nn.Module):
@@ -168,16 +168,14 @@ class Pyramid(nn.Module):
         return [self.net(F.interpolate(images, scale_factor=1 / factor)) for factor in (1, 2, 4)]
 
 
-def cfa(batches: Batches, num_epochs: int, **_keys: Any) -> tuple[nn.Module, list[float]]:
-    """Set the centres, then train the descriptor; the centres' time counts as an epoch of its own."""
+def cfa(batches: Batches, num_epochs: int, **_keys: Any) -> nn.Module:
+    """Set the centres, then train the descriptor."""
     model = without_download(lambda: CfaModel("resnet18", 1, 1, 3, 3, 1e-5))
     load(model.feature_extractor)
-    start = time.perf_counter()
     model.initialize_centroid([type("Batch", (), {"image": batch}) for batch in batches()])
-    centres = time.perf_counter() - start
     descent = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=5e-4, amsgrad=True)
     criterion = CfaLoss(3, 3, 1e-5)
-    return model, [centres, *train(model, criterion, descent, batches, num_epochs)]
+    return train(model, criterion, descent, batches, num_epochs)
 
 
 def load(extractor: nn.Module) -> None:
@@ -199,7 +197,11 @@ def without_download(build: Callable[[], Any]) -> Any:
         csflow_model.efficientnet_b5 = b5
 
 
-METHODS: dict[str, Callable[..., tuple[nn.Module, list[float]]]] = {
+def _unpaced(_phase: str, items: Iterable[Tensor]) -> Iterator[Tensor]:
+    return iter(items)
+
+
+METHODS: dict[str, Callable[..., nn.Module]] = {
     "patchcore": patchcore,
     "padim": padim,
     "stpm": stpm,
@@ -215,15 +217,16 @@ def main(method: str, split: str, root: str, seed: str, keys: dict[str, Any]) ->
     torch.manual_seed(int(seed))
     step = json.loads(Path(split).read_text())["steps"][0]
     batch_size = keys.get("batch_size", 8)
+    in_turn = paced if keys.get("paced") else _unpaced
     order = torch.Generator().manual_seed(int(seed))
     start = time.perf_counter()
     images = read(Path(root), step["train"])
 
     def batches() -> Iterator[Tensor]:
-        for rows in torch.randperm(len(images), generator=order).split(batch_size):
-            yield images[rows]
+        rows = torch.randperm(len(images), generator=order).split(batch_size)
+        yield from in_turn("train", (images[batch] for batch in rows))
 
-    model, epoch_seconds = METHODS[method](batches, **keys)
+    model = METHODS[method](batches, **keys)
     fit_seconds = time.perf_counter() - start
     model.eval()
     test = read(Path(root), step["test"]["0"])
@@ -231,11 +234,10 @@ def main(method: str, split: str, root: str, seed: str, keys: dict[str, Any]) ->
     with torch.no_grad():
         model(test[:batch_size])
         start = time.perf_counter()
-        for batch in test.split(batch_size):
+        for batch in in_turn("predict", test.split(batch_size)):
             scores += model(batch).pred_score.flatten().tolist()
     found = {
         "fit_seconds": fit_seconds,
-        "epoch_seconds": epoch_seconds,
         "images_per_second": len(test) / (time.perf_counter() - start),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "image_score": scores,

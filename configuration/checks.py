@@ -25,7 +25,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "num_workers": (0, math.inf),
     "data_memory_mb": (0, math.inf),
     "feature_memory_mb": (0, math.inf),
-    "memory_limit_mb": (1, math.inf),
+    "memory_limit_mb": (1000, math.inf),  # the libraries alone take most of that
     "batch_limit": (1, math.inf),
     "semi_anomaly_num": (0, math.inf),
     "noisy_ratio": (0, math.inf),

@@ -5,15 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from configuration.errors import UserError
-from tools.checkpoint import load_training, save_training
+from tools.checkpoint import load_training, require_agreement, save_training
 from tools.record_helper import ResultRow
 
 FILE = "checkpoint.pt"
-_IDENTITY = {  # what must agree -> what to mend where it does not
-    "config_hash": "the configuration is another one; type the command of that run",
-    "data_hash": "the images are others; set -dp to those of that run",
-}
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ class Checkpoints:
 
     Args:
         folder: the run's own folder.
-        identity: the run's `config_hash` and `data_hash`: only the same run may go on.
+        identity: all that the run's results depend on: only the same run may go on.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
@@ -56,11 +51,9 @@ class Checkpoints:
             UserError: there is no checkpoint, it is damaged, or it is of another run.
         """
         state = load_training(self.path)
-        for key, mend in _IDENTITY.items():
-            if state[key] != self.identity[key]:
-                raise UserError(f"--resume {self.path.parent}: {mend}")
+        require_agreement(f"--resume {self.path.parent}: begun with", state.pop("identity"), self.identity)
         rows = tuple((number, ResultRow(**row)) for number, row in state.pop("rows"))
-        return Standing(**{key: value for key, value in state.items() if key not in _IDENTITY}, rows=rows)
+        return Standing(**state, rows=rows)
 
     def write(self, standing: Standing) -> None:
         """Keep where the run stands.
@@ -69,7 +62,7 @@ class Checkpoints:
             UserError: the file cannot be written.
         """
         rows = [(number, asdict(row)) for number, row in standing.rows]
-        save_training(self.path, {**vars(standing), "rows": rows, **self.identity})
+        save_training(self.path, {**vars(standing), "rows": rows, "identity": self.identity})
 
     def remove(self) -> None:
         """Forget it: the run has finished."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -220,9 +220,12 @@ class Report:
 
 def hash_of(config: RunConfig) -> str:
     """Return the hash of all that can change a result."""
-    values = config_values(config)
-    ignored = {*vars(config.output), *NOT_HASHED}
-    return config_hash({key: value for key, value in values.items() if key not in ignored})
+    return config_hash(_texts(config, NOT_HASHED))
+
+
+def identity(config: RunConfig, holder: DataHolder) -> dict[str, str]:
+    """Return all that the results of a run depend on, the code apart."""
+    return {**_texts(config, NOT_HASHED), "data_hash": holder.data_hash}
 
 
 def names_of(samples: Sequence[Sample], holder: DataHolder) -> list[str]:
@@ -232,14 +235,21 @@ def names_of(samples: Sequence[Sample], holder: DataHolder) -> list[str]:
 
 def made_from(config: RunConfig, holder: DataHolder, step: Step, weights: str) -> dict[str, str]:
     """Return all that a trained model depends on, as the metadata of its file."""
-    values = config_values(config)
-    ignored = {*vars(config.output), *NOT_HASHED, *NOT_TRAINED}
     files = "\n".join(names_of(step.plan.train, holder)).encode()
     return {
-        **{key: str(value) for key, value in values.items() if key not in ignored},
-        "setting": config.run.setting.value,
+        **_texts(config, NOT_HASHED + NOT_TRAINED),
         "weights": weights,
         "training_images": hashlib.blake2b(files, digest_size=6).hexdigest(),
+    }
+
+
+def _texts(config: RunConfig, ignored: Collection[str]) -> dict[str, str]:
+    """Return the values of a configuration without those of the output and those to ignore."""
+    values = {**config_values(config), "setting": config.run.setting.value}
+    return {
+        key: str(value)
+        for key, value in values.items()
+        if key not in ignored and not hasattr(config.output, key)
     }
 
 

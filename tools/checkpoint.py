@@ -63,12 +63,24 @@ def load_model(path: Path, expected: Mapping[str, str]) -> tuple[dict[str, Tenso
         raise UserError(f"{path}: not written by --save-model; weights of a net go to --weights")
     if metadata.pop(_CHECKSUM) != _checksum(state):
         raise UserError(f"{path}: damaged (wrong checksum); save the model again")
-    for key, value in expected.items():
-        if metadata.get(key) != value:
-            raise UserError(
-                f"{path}: trained with {key} {metadata.get(key)!r}, and the run has {value!r}; let them agree"
-            )
+    require_agreement(f"{path}: trained with", metadata, expected)
     return state, metadata
+
+
+def require_agreement(begun: str, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    """Compare what an earlier run was made of with what this one is made of.
+
+    Args:
+        begun: how the error begins.
+        found: key -> value of the earlier run.
+        expected: those that this run has; others are not looked at.
+
+    Raises:
+        UserError: a value is another one, or missing.
+    """
+    for key, value in expected.items():
+        if found.get(key) != value:
+            raise UserError(f"{begun} {key} {found.get(key)!r}, and the run has {value!r}; let them agree")
 
 
 def _own(tensor: Tensor) -> Tensor:

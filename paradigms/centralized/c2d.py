@@ -19,7 +19,7 @@ from data_io.tensor_store import TensorStore
 from paradigms.evaluation import evaluate_tests
 from paradigms.interruption import Checkpoints, Standing
 from paradigms.method_factory import build_method
-from paradigms.report import Report, hash_of, trained_state
+from paradigms.report import Report, identity, trained_state
 from tools.progress import progress
 from tools.record_helper import check_writable
 from tools.resources import keep_freed_memory, reset_peak_memory
@@ -53,7 +53,7 @@ def run(config: RunConfig) -> None:
     for step in steps:
         trained_state(config, holder, step, weights)  # refuses models that do not fit
     folder, standing = _begin(config, holder)
-    checkpoints = Checkpoints(folder.path, _identity(config, holder))
+    checkpoints = Checkpoints(folder.path, identity(config, holder))
     with folder.log():
         report = Report(config, folder, holder, store, standing.rows)
         for note in dict.fromkeys(holder.notes):
@@ -74,10 +74,6 @@ def run(config: RunConfig) -> None:
     checkpoints.remove()
 
 
-def _identity(config: RunConfig, holder: DataHolder) -> dict[str, str]:
-    return {"config_hash": hash_of(config), "data_hash": holder.data_hash}
-
-
 def _begin(config: RunConfig, holder: DataHolder) -> tuple[RunFolder, Standing]:
     """Return the folder of a new run, or of the one that `--resume` names, and where it stands."""
     work_dir, path = config.output.work_dir, config.output.resume
@@ -88,7 +84,7 @@ def _begin(config: RunConfig, holder: DataHolder) -> tuple[RunFolder, Standing]:
         raise UserError(
             f"--resume {path}: not a run of {work_dir}; set -wd to the folder of that run's runs/"
         )
-    standing = Checkpoints(path, _identity(config, holder)).read()
+    standing = Checkpoints(path, identity(config, holder)).read()
     return RunFolder.reopen(path, standing.started_at, standing.step), standing
 
 
