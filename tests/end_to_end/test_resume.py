@@ -113,7 +113,7 @@ def test_what_cannot_go_on_is_refused_in_one_line(
     interrupt(STEPS_OF_AN_EPOCH + 7)
     assert main(words) == 130
     (folder,) = (tmp_path / "runs").iterdir()
-    assert "begun with seed '0', and the run has '3'" in refused("--resume", str(folder), "--seed", "3")
+    assert "begun with seed '66', and the run has '3'" in refused("--resume", str(folder), "--seed", "3")
     assert "not a run of" in refused("--resume", str(tmp_path))
     (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
     assert "damaged" in refused("--resume", str(folder))
