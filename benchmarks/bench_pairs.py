@@ -142,6 +142,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--peer", help="an interpreter that has the peer")
     options = parser.parse_args()
+    if options.epochs < 2:
+        parser.error("--epochs must be at least 2, since the first one is not counted")
     options.split = "small"
     python = peer_python(options.peer)
     if python is None:
