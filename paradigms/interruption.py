@@ -51,7 +51,8 @@ class Checkpoints:
             UserError: there is no checkpoint, it is damaged, or it is of another run.
         """
         state = load_training(self.path)
-        require_agreement(f"--resume {self.path.parent}: begun with", state.pop("identity"), self.identity)
+        begun = f"--resume {self.path.parent}: begun with"
+        require_agreement(begun, state.pop("identity", {}), self.identity)
         rows = tuple((number, ResultRow(**row)) for number, row in state.pop("rows"))
         return Standing(**state, rows=rows)
 

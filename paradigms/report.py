@@ -246,11 +246,8 @@ def made_from(config: RunConfig, holder: DataHolder, step: Step, weights: str) -
 def _texts(config: RunConfig, ignored: Collection[str]) -> dict[str, str]:
     """Return the values of a configuration without those of the output and those to ignore."""
     values = {**config_values(config), "setting": config.run.setting.value}
-    return {
-        key: str(value)
-        for key, value in values.items()
-        if key not in ignored and not hasattr(config.output, key)
-    }
+    dropped = {*vars(config.output), *ignored}
+    return {key: str(value) for key, value in values.items() if key not in dropped}
 
 
 def trained_state(

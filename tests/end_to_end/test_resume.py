@@ -115,6 +115,8 @@ def test_what_cannot_go_on_is_refused_in_one_line(
     (folder,) = (tmp_path / "runs").iterdir()
     assert "begun with seed '66', and the run has '3'" in refused("--resume", str(folder), "--seed", "3")
     assert "not a run of" in refused("--resume", str(tmp_path))
+    torch.save({"step": 0}, folder / "checkpoint.pt")
+    assert "begun with paradigm None" in refused("--resume", str(folder))
     (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
     assert "damaged" in refused("--resume", str(folder))
     (folder / "checkpoint.pt").unlink()
