@@ -5,14 +5,15 @@ import sys
 from collections.abc import Sequence
 
 from configuration import command_line, listing, registration
-from configuration.config import config_values, load_config
+from configuration.config import config_values, configured
+from configuration.config_text import config_text
 from configuration.merge import raise_all
-from tools.program import run_program
+from configuration.program import run_program
 
 
 def main(argv: Sequence[str]) -> int:
     """Do what the command line asks for; return 0 if done, 2 for what a user can mend, 130 if interrupted."""
-    return run_program(lambda: _answer(argv), shows_traceback="--debug" in argv)
+    return run_program(lambda: _answer(argv), shows_traceback="--debug" in argv)  # also before it is parsed
 
 
 def _answer(argv: Sequence[str]) -> int:
@@ -21,16 +22,14 @@ def _answer(argv: Sequence[str]) -> int:
         raise_all(request.problems)
         sys.stdout.write(listing.tables() + "\n")
         return 0
-    config = load_config(argv)
+    config = configured(request)
     sys.stderr.writelines(f"{note}\n" for note in config.notes)
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
     logging.raiseExceptions = False  # a run whose output nobody reads any more goes on
     if request.wants_dry_run:
-        from tools.run_folder import config_text  # brings numpy, which --help need not wait for
-
         sys.stdout.write(config_text(config_values(config), config.origin))
     else:
-        registration.load(registration.PARADIGMS[config.run.paradigm])(config)
+        registration.load(registration.PARADIGMS[config.run.paradigm].run)(config)
     return 0
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 
-from arch.base import Prediction
-from arch.gradient_method import GradientMethod
+from arch.base import NORMAL_ONLY, Prediction
+from arch.kinds.gradient import GradientMethod
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
 from models._example.net_example import ExampleNet
@@ -37,17 +37,19 @@ class Example(GradientMethod):
                 raise ValueError(f"_smoothing must be odd, not {self.smoothing}")
 
     nets = ("net_example",)
+    settings = NORMAL_ONLY
+    setting_reason = "it learns to restore normal images alone, labelled anomalies would be restored as well"
     net: ExampleNet
+    params: Params
 
     @classmethod
-    def unsupported(cls, config: RunConfig) -> str | None:
+    def unsupported(cls, config: RunConfig, params: Params) -> str | None:
         """Return why the net cannot halve an image of this size three times; None if it can."""
         side = config.data.data_crop_size
         return f"data_crop_size must be a multiple of 8, not {side}" if side % 8 else None
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
         self.net = ExampleNet(params.width, params.code_channels).to(self.device)
 
     def optimizers(self) -> Sequence[Optimizer]:

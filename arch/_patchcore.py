@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from arch.memory_bank import MemoryBankMethod, MemoryBankParams
+from arch.kinds.memory_bank import MemoryBankMethod, MemoryBankParams
 from data_io.records import Task
 from models.common.coreset import project_sparse
 from models.common.patch_embedding import average_embedding

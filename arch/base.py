@@ -2,12 +2,12 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, final
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from arch.prediction import Prediction as Prediction
 from arch.prediction import TaskPrediction as TaskPrediction
 from arch.prediction import check
-from configuration.config import RunConfig
-from data_io.records import Bar, BatchLoader, ImageReader, ScoringBatch, Task, no_bar
-from models.common.backbone import Backbone
+from arch.runtime import Runtime as Runtime
+from configuration.config import Record, RunConfig
+from configuration.errors import UserError
+from data_io.records import NO_NEEDS, BatchLoader, Needs, ScoringBatch, Task
+from models.backbones.backbone import Backbone
 
-ALL_SETTINGS = ("vanilla", "semi", "fewshot", "continual", "noisy", "transfer")
+NORMAL_ONLY = ("vanilla", "fewshot", "continual", "noisy", "transfer")  # settings of methods without labels
 LAYER_NETS = ("resnet18", "wide_resnet50", "net_tiny", "timm/*")
 
 
@@ -30,19 +32,14 @@ class ModelBase(ABC):
         Params: frozen record of the keys of the method's YAML that begin with an underscore.
         nets: what `-n` may name; "timm/*" stands for any timm model with feature maps.
         settings: settings that the method can run in; `setting_reason` says why not in the others.
+        paradigms: what `-p` may name.
         localizes: whether `anomaly_map` is given; an instance may decide by its keys.
-        has_frozen_backbone: whether the backbone stays as pretrained; only then are its features cached.
-        rotates_features: whether the method rotates feature maps for `-ffa`.
-        needs_labels: whether training batches must carry labels and masks.
-        needs_reference: whether the method asks for normal reference images.
+        needs: what it needs besides images; an instance may decide by its keys.
         needs_grad: whether scoring needs gradients (maps by gradient); an instance may decide by its keys.
+        has_frozen_backbone: whether the backbone stays as pretrained; only then batches have `features`.
+        rotates_features: whether the method rotates feature maps for `-ffa`.
         train_aug_types: what `-tag` may name: how the method changes its training images.
         image_folder: a folder of images besides the data set's that the method wants, such as textures.
-        folder_images: the images of that folder, of the data set's size; set by the runner.
-        feature_reader: reads frozen features through the cache; set by the runner.
-        bar: makes a progress bar for work of a kind and a length; set by the runner.
-        keep: puts the state of an unfinished training on disk; set by the runner.
-        interrupted: such a state, for `train_model` to go on from; methods that are not trained ignore it.
     """
 
     @dataclass(frozen=True)
@@ -50,32 +47,43 @@ class ModelBase(ABC):
         """Keys of the method's own; this method has none."""
 
     nets: ClassVar[tuple[str, ...]]
-    settings: ClassVar[tuple[str, ...]] = ALL_SETTINGS
+    settings: ClassVar[tuple[str, ...]]
     setting_reason: ClassVar[str] = ""
+    paradigms: ClassVar[tuple[str, ...]] = ("c2d",)
     has_frozen_backbone: ClassVar[bool] = True
     rotates_features: ClassVar[bool] = False
-    needs_labels: ClassVar[bool] = False
-    needs_reference: ClassVar[bool] = False
     train_aug_types: ClassVar[tuple[str, ...]] = ("normal",)
 
     localizes: bool = True
+    needs: Needs = NO_NEEDS
     needs_grad: bool = False
 
     net: nn.Module
+    params: Record
     backbone: Backbone | None = None
     image_folder: Path | None = None
-    folder_images: ImageReader | None = None
-    feature_reader: Callable[[ScoringBatch], dict[str, Tensor]] | None = None
-    bar: Callable[[str, int], AbstractContextManager[Bar]] = staticmethod(no_bar)
-    keep: Callable[[dict[str, Any]], None] = staticmethod(lambda _state: None)
-    interrupted: Mapping[str, Any] | None = None
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
+        self.params = config.params
         self.device = torch.device(config.run.device)
 
+    if not TYPE_CHECKING:  # a type checker would take every name for an attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Say in one line what a method has forgotten; only names that are not there come here."""
+            beginning = "its __init__ begins with super().__init__(config)"
+            mends = {
+                "net": "its __init__ sets self.net",
+                **dict.fromkeys(("config", "params", "device"), beginning),
+            }
+            if name in mends:
+                place = f"{type(self).__module__}: {type(self).__name__}"
+                raise UserError(f"{place} has no self.{name}; {mends[name]}")
+            raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+
     @abstractmethod
-    def train_model(self, train_loader: BatchLoader, task: Task) -> None:
+    def train_model(self, loader: BatchLoader, task: Task, runtime: Runtime) -> None:
         """Learn one task; called again for the next step of a continual or transfer run."""
 
     @abstractmethod
@@ -83,26 +91,23 @@ class ModelBase(ABC):
         """Score one batch of test images."""
 
     @classmethod
-    def unsupported(cls, config: RunConfig) -> str | None:
+    def unsupported(cls, config: RunConfig, params: Any) -> str | None:
         """Return why this configuration cannot be run, where that depends on keys; None if it can."""
         return None
+
+    def later_mode(self) -> str:
+        """Return what the keys say shall become of what was learned, once the next task comes."""
+        key = "transfer" if self.config.setting_row.order == "pair" else "continual"
+        return str(getattr(self.params, key, "finetune"))
+
+    def mode(self, task: Task) -> str:
+        """Return what becomes of what was learned before: replace at step 0, else as the keys say."""
+        return self.later_mode() if task.step > 0 else "replace"
 
     def freeze_backbone(self) -> None:
         """Fix the backbone if it is a frozen one; its weights are in place now, but not for good."""
         if self.backbone is not None and self.has_frozen_backbone:
             self.backbone.freeze()
-
-    def features(self, batch: ScoringBatch) -> dict[str, Tensor]:
-        """Return the feature maps (B, C, h, w) by layer, frozen ones from the cache if it has them."""
-        if self.feature_reader is not None:
-            return self.feature_reader(batch)
-        assert self.backbone is not None, "only a method with a backbone reads features"
-        return self.backbone.extract(batch.image) if self.backbone.frozen else self.backbone(batch.image)
-
-    def draw_folder_images(self, count: int) -> Tensor:
-        """Return (count, 3, H, W) images in [0, 1] of the method's folder, drawn with replacement."""
-        assert self.folder_images is not None, "only a method that names an image folder draws from it"
-        return self.folder_images.read(torch.randint(len(self.folder_images), (count,))).float().div_(255)
 
     def scoring_net(self) -> nn.Module:
         """Return what stands in for `net` while a test set is scored.

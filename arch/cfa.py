@@ -15,18 +15,16 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from arch.base import LAYER_NETS, Prediction
-from arch.gradient_method import GradientMethod
+from arch.base import LAYER_NETS, NORMAL_ONLY, Prediction, Runtime
+from arch.kinds.gradient import GradientMethod
 from configuration.config import RunConfig
 from configuration.errors import UserError
 from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch, derive_seed
 from loss_function.coupled_hypersphere import coupled_hypersphere_loss
+from models.backbones.backbone import Backbone
 from models.cfa.leaky_backbone import RESNETS, LeakyBackbone
 from models.cfa.net_cfa import CFANet
-from models.common.anomaly_map import AnomalyMapper
-from models.common.backbone import Backbone
-
-SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels, as in the authors' code
+from models.common.anomaly_map import mean_anomaly_map
 
 
 class CFA(GradientMethod):
@@ -63,35 +61,35 @@ class CFA(GradientMethod):
                 raise ValueError(f"_radius must be at least 0, not {self.radius}")
 
     nets = ("net_cfa", *LAYER_NETS)
-    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    settings = NORMAL_ONLY
     setting_reason = "it learns from normal images alone, labelled anomalies would enter its centres"
 
     net: CFANet
+    params: Params
     backbone: Backbone
 
     @classmethod
-    def unsupported(cls, config: RunConfig) -> str | None:
+    def unsupported(cls, config: RunConfig, params: Params) -> str | None:
         """Return why there are no official features of this backbone; None if there are or need not be."""
-        if getattr(config.params, "features", None) == "official" and config.run.backbone not in RESNETS:
+        if params.features == "official" and config.run.backbone not in RESNETS:
             return f"_features: official exists for {' and '.join(RESNETS)}; use standard"
         return None
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
         backbone = LeakyBackbone if params.features == "official" else Backbone
         self.backbone = backbone(config.run.backbone, params.layers)
         channels = [self.backbone.channels[layer] for layer in params.layers]
         width = max(1, sum(channels) // params.gamma_d)
         self.net = CFANet(channels, width, params.radius, params.num_neighbors).to(self.device)
 
-    def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
+    def begin_task(self, loader: BatchLoader, task: Task, runtime: Runtime) -> None:
         """Set the centres by the mean feature maps of the training images.
 
         Raises:
             UserError: there are fewer centres than attract and repel.
         """
-        maps = self._mean_maps(train_loader)
+        maps = self._mean_maps(loader, runtime)
         num_positions = maps[0].shape[2] * maps[0].shape[3]
         seed = derive_seed(task.seed, task.setting, task.id, task.step, "centres") % 2**32
         num_centres = max(1, num_positions // self.params.gamma_c)
@@ -115,30 +113,26 @@ class CFA(GradientMethod):
     def loss(self, batch: TrainBatch) -> Tensor:
         """Return the attraction by the nearest centres and the repulsion by the next ones."""
         params = self.params
-        distance = self.net.distance(self._maps(batch), params.num_neighbors + params.num_hard_negatives)
+        distance = self.net.distance(
+            batch.maps(params.layers), params.num_neighbors + params.num_hard_negatives
+        )
         return coupled_hypersphere_loss(
             distance, self.net.radius, params.num_neighbors, params.alpha, params.nu
         )
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Upsample and smooth the patch scores; the highest pixel gives the image score."""
-        patch_score = self.net(self._maps(batch))
-        _, height, width = patch_score.shape
-        mapper = AnomalyMapper((height, width), (batch.image.shape[2], batch.image.shape[3]), SIGMA)
-        anomaly_map = mapper.to(self.device)(patch_score)
+        patch_score = self.net(batch.maps(self.params.layers))
+        anomaly_map = mean_anomaly_map([patch_score], batch.size)
         return Prediction(image_score=anomaly_map.amax(dim=(1, 2)), anomaly_map=anomaly_map)
 
-    def _maps(self, batch: ScoringBatch) -> list[Tensor]:
-        features = self.features(batch)
-        return [features[layer] for layer in self.params.layers]
-
     @torch.no_grad()
-    def _mean_maps(self, train_loader: BatchLoader) -> list[Tensor]:
+    def _mean_maps(self, loader: BatchLoader, runtime: Runtime) -> list[Tensor]:
         """Return the (1, C_l, h_l, w_l) mean feature maps of the training images."""
         sums: list[Tensor] = []
-        with self.bar("centres", train_loader.num_images) as bar:
-            for batch in train_loader:
-                parts = [maps.double().sum(0, keepdim=True) for maps in self._maps(batch)]
+        with runtime.bar("centres", loader.num_images) as bar:
+            for batch in loader:
+                parts = [maps.double().sum(0, keepdim=True) for maps in batch.maps(self.params.layers)]
                 sums = [held + part for held, part in zip(sums, parts, strict=True)] if sums else parts
                 bar.update(len(batch.image))
-        return [(held / train_loader.num_images).float() for held in sums]
+        return [(held / loader.num_images).float() for held in sums]

@@ -14,8 +14,8 @@ from typing import Literal
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from arch.base import LAYER_NETS, Prediction
-from arch.gradient_method import GradientMethod
+from arch.base import LAYER_NETS, NORMAL_ONLY, Prediction
+from arch.kinds.gradient import GradientMethod
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
 from loss_function.flow import flow_loss
@@ -55,15 +55,15 @@ class CSFlow(GradientMethod):
                 raise ValueError("_clamp, _adam_eps and _grad_clip must be above 0")
 
     nets = ("net_csflow", "efficientnet_b5", *LAYER_NETS)
-    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    settings = NORMAL_ONLY
     setting_reason = "it learns the density of normal images alone, labelled anomalies would become likely"
 
     net: CSFlowNet
+    params: Params
     backbone: PyramidBackbone
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
         self.gradient_clip = params.grad_clip
         self.backbone = PyramidBackbone(config.run.backbone, params.layer, params.n_scales)
         side, scales = config.data.data_crop_size, range(params.n_scales)
@@ -95,19 +95,14 @@ class CSFlow(GradientMethod):
 
     def loss(self, batch: TrainBatch) -> Tensor:
         """Return the negative log-likelihood per element of the features."""
-        latents, log_det = self.net(self._maps(batch))
+        latents, log_det = self.net(batch.maps(self.backbone.layers))
         return flow_loss(latents, log_det) / sum(latent[0].numel() for latent in latents)
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Give the mean energy as the image score; a cell of the map is the energy over its channels."""
-        latents, _ = self.net(self._maps(batch))
-        size = (batch.image.shape[2], batch.image.shape[3])
+        latents, _ = self.net(batch.maps(self.backbone.layers))
         scores = [latent.square().mean(dim=1) for latent in latents]
         shown = scores[:1] if self.params.map_mode == "largest" else scores
-        maps = level_maps(shown, size, sigma=0)
+        maps = level_maps(shown, batch.size, sigma=0)
         anomaly_map = maps.prod(0) if self.params.map_mode == "product" else maps.mean(0)
         return Prediction(image_score=mean_energy(latents), anomaly_map=anomaly_map)
-
-    def _maps(self, batch: ScoringBatch) -> list[Tensor]:
-        features = self.features(batch)
-        return [features[layer] for layer in self.backbone.layers]

@@ -11,8 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from arch.cut_paste_method import CutPasteMethod
-from arch.cut_paste_params import CutPasteParams
+from arch.kinds.cut_paste import CutPasteMethod, CutPasteParams
 from configuration.config import RunConfig
 from data_io.records import Task
 from models.common.density import KernelDensity, NearestGaussian, fit_gaussian
@@ -40,8 +39,9 @@ class CutPaste(CutPasteMethod):
             if self.density == "kde" and self.density_scope == "all":
                 raise ValueError("_density_scope: all keeps Gaussians; set _density to gaussian")
 
+    params: Params
+
     def __init__(self, config: RunConfig, params: Params) -> None:
-        self.params = params
         super().__init__(config, params, KernelDensity() if params.density == "kde" else NearestGaussian())
 
     def embeddings_needed(self) -> int:

@@ -13,14 +13,12 @@ from typing import Literal
 from torch import Tensor
 
 from arch.base import LAYER_NETS, Prediction
-from arch.labelled_method import LabelledMethod
+from arch.kinds.labelled import LabelledMethod
 from augmentation.rotation import rotate_at_random
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
 from models.common.anomaly_map import mean_anomaly_map
 from models.devnet.net_devnet import DeviationNet
-
-SIGMA = 4.0  # of the Gaussian that smooths the gradient, in pixels, as in the authors' code
 
 
 class DevNet(LabelledMethod):
@@ -53,12 +51,11 @@ class DevNet(LabelledMethod):
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Score by the instances that stand out most; the map is the smoothed gradient, or the instances."""
-        size = (batch.image.shape[2], batch.image.shape[3])
         if self.params.map == "gradient":
             image_score, gradient = self.net.explain(batch.image)
-            return Prediction(image_score, mean_anomaly_map([gradient], size, SIGMA))
+            return Prediction(image_score, mean_anomaly_map([gradient], batch.size))
         instance_score = self.net.instances(batch.image)
         anomaly_map = None
         if self.params.map == "instance":
-            anomaly_map = mean_anomaly_map([level.abs() for level in instance_score], size, sigma=0)
+            anomaly_map = mean_anomaly_map([level.abs() for level in instance_score], batch.size, sigma=0)
         return Prediction(self.net.pool(instance_score), anomaly_map)

@@ -11,9 +11,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from arch.base import Prediction
-from arch.cut_paste_method import CutPasteMethod
-from arch.cut_paste_params import CutPasteParams
+from arch.base import Prediction, Runtime
+from arch.kinds.cut_paste import CutPasteMethod, CutPasteParams
 from configuration.config import RunConfig
 from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch
 from models.common.density import Gaussian, NearestGaussian, fit_gaussian
@@ -36,14 +35,15 @@ class DNE(CutPasteMethod):
         eval_classifier: Literal["density", "head"]
         fix_head: bool  # from the second task on
 
+    params: Params
+
     def __init__(self, config: RunConfig, params: Params) -> None:
-        self.params = params
         self.density = NearestGaussian()
         super().__init__(config, params, self.density)
 
-    def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
+    def begin_task(self, loader: BatchLoader, task: Task, runtime: Runtime) -> None:
         """Fix the head where it is to be fixed."""
-        super().begin_task(train_loader, task)
+        super().begin_task(loader, task, runtime)
         self.is_head_fixed = self.params.fix_head and task.step > 0
         self.net.head.requires_grad_(not self.is_head_fixed)
 

@@ -14,12 +14,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from arch.base import LAYER_NETS, Prediction
-from arch.labelled_method import LabelledMethod
+from arch.base import LAYER_NETS, Prediction, Runtime
+from arch.kinds.labelled import LabelledMethod
+from arch.kinds.sampling import drawn_images
+from arch.runtime import ImageReader
 from augmentation.cut_paste import paste_patches
 from augmentation.rotation import rotate_at_random
 from configuration.config import RunConfig
-from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch
+from data_io.records import BatchLoader, Needs, ScoringBatch, Task, TrainBatch
 from models.common.anomaly_map import mean_anomaly_map
 from models.dra.net_dra import DRANet, HeadScores
 
@@ -49,11 +51,12 @@ class DRA(LabelledMethod):
     nets = ("net_dra", *LAYER_NETS)
     setting_reason = "it is an open-set supervised method: run with --semi and --semi-anomaly-num >= 1"
     localizes = False  # unless its key says so
-    needs_reference = True
+    needs = Needs(labels=True, reference=True)
     anomaly_every = 3
 
     net: DRANet
     params: Params
+    other_images: ImageReader
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config, params)
@@ -61,6 +64,11 @@ class DRA(LabelledMethod):
         self.image_folder = params.outlier
         self.step_offset = int(params.lr_step_at == "start")
         self.net = DRANet(self.backbone, params.n_scales, params.topk).to(self.device)
+
+    def begin_task(self, loader: BatchLoader, task: Task, runtime: Runtime) -> None:
+        """Open the folder of other products' images, if there is one."""
+        if self.image_folder is not None:
+            self.other_images = runtime.folder_images(self.config.data.data_crop_size)
 
     def loss(self, batch: TrainBatch) -> Tensor:
         """Return the sum of the losses of the heads."""
@@ -82,7 +90,7 @@ class DRA(LabelledMethod):
         rows = (is_chosen & (label == NORMAL)).nonzero()[:, 0]
         image, label = image.clone(), label.clone()
         is_pasted = self.params.pseudo == "cutmix"
-        image[rows] = paste_patches(image[rows]) if is_pasted else self.draw_folder_images(len(rows))
+        image[rows] = paste_patches(image[rows]) if is_pasted else drawn_images(self.other_images, len(rows))
         label[rows] = PSEUDO
         return image, label
 
@@ -96,15 +104,14 @@ class DRA(LabelledMethod):
             + self.criterion(scores.composite, label != NORMAL)
         )
 
-    def end_task(self, train_loader: BatchLoader, task: Task) -> None:
+    def end_task(self, loader: BatchLoader, task: Task) -> None:
         """Keep the features of the reference images."""
-        assert train_loader.reference_image is not None
+        assert loader.reference_image is not None
         self.net.eval()
-        self.net.set_references(train_loader.reference_image)
+        self.net.set_references(loader.reference_image)
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Score by all heads; the map is the sum of those that look at patches."""
         scores, instances = self.net(batch.image)
-        size = (batch.image.shape[2], batch.image.shape[3])
-        anomaly_map = mean_anomaly_map(instances, size, sigma=0) if self.params.map == "heads" else None
+        anomaly_map = mean_anomaly_map(instances, batch.size, sigma=0) if self.params.map == "heads" else None
         return Prediction(scores.image_score(), anomaly_map)

@@ -19,8 +19,10 @@ from torch.nn import functional as F
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
 
-from arch.base import Prediction
-from arch.gradient_method import GradientMethod
+from arch.base import NORMAL_ONLY, Prediction, Runtime
+from arch.kinds.gradient import GradientMethod
+from arch.kinds.sampling import drawn_images
+from arch.runtime import ImageReader
 from augmentation.simulated_defect import DefectSimulator, Simulated
 from augmentation.texture import generated_textures, shifted_images
 from configuration.config import RunConfig
@@ -73,14 +75,16 @@ class DRAEM(GradientMethod):
             return DefectSimulator(**{key.name: getattr(self, key.name) for key in fields(DefectSimulator)})
 
     nets = ("net_draem",)
-    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    settings = NORMAL_ONLY
     setting_reason = "draem trains on normal images with simulated defects; labelled anomalies are not used"
     net: DraemNet
+    params: Params
+    texture_images: ImageReader
 
     @classmethod
-    def unsupported(cls, config: RunConfig) -> str | None:
+    def unsupported(cls, config: RunConfig, params: Params) -> str | None:
         """Return why the nets, or the simulator, cannot take an image of this size; None if they can."""
-        side, exponent = config.data.data_crop_size, getattr(config.params, "perlin_max", 0)
+        side, exponent = config.data.data_crop_size, params.perlin_max
         if side % MULTIPLE:
             return f"data_crop_size must be a multiple of {MULTIPLE}, not {side}"
         if 2**exponent >= side:
@@ -89,13 +93,14 @@ class DRAEM(GradientMethod):
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
         self.net = DraemNet(params.reconstructive_width, params.discriminative_width).to(self.device)
         self.image_folder = params.texture if isinstance(params.texture, Path) else None
         self.simulator = params.simulator()
 
-    def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
-        """Say once what the defects are made of."""
+    def begin_task(self, loader: BatchLoader, task: Task, runtime: Runtime) -> None:
+        """Open the folder of textures, if there is one; say once what the defects are made of."""
+        if self.image_folder is not None:
+            self.texture_images = runtime.folder_images(self.config.data.data_crop_size)
         sources = {
             "perlin": "generated textures; --set _texture=DIR takes the images of a folder, such as DTD",
             "self": "parts of the training images",
@@ -113,11 +118,11 @@ class DRAEM(GradientMethod):
         milestones = [round(share * num_epochs) for share in MILESTONES]
         return [MultiStepLR(optimizer, milestones, self.params.gamma) for optimizer in optimizers]
 
-    def epoch_rows(self, train_loader: BatchLoader, task: Task, epoch: int) -> Tensor:
+    def epoch_rows(self, loader: BatchLoader, task: Task, epoch: int) -> Tensor:
         """Return rows that may repeat, for full batches."""
-        count = (self.params.steps_per_epoch or len(train_loader)) * train_loader.batch_size
+        count = (self.params.steps_per_epoch or len(loader)) * loader.batch_size
         generator = task.generator(f"order {epoch}")
-        return torch.randint(train_loader.num_images, (count,), generator=generator)
+        return torch.randint(loader.num_images, (count,), generator=generator)
 
     def loss(self, batch: TrainBatch) -> Tensor:
         """Return the errors of the repair against the clean image, and of the defects found."""
@@ -147,6 +152,6 @@ class DRAEM(GradientMethod):
         """Return (count, 3, H, W) textures in [0, 1]."""
         if self.params.texture == "self":
             return shifted_images(image, count, generator)
-        if self.folder_images is None:
+        if self.image_folder is None:
             return generated_textures(count, (image.shape[2], image.shape[3]), generator, self.device)
-        return self.draw_folder_images(count)
+        return drawn_images(self.texture_images, count)

@@ -14,13 +14,13 @@ from typing import Literal
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from arch.base import LAYER_NETS, Prediction
-from arch.gradient_method import GradientMethod
+from arch.base import LAYER_NETS, NORMAL_ONLY, Prediction
+from arch.kinds.gradient import GradientMethod
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
 from loss_function.flow import flow_loss
+from models.backbones.backbone import Backbone
 from models.common.anomaly_map import mean_anomaly_map
-from models.common.backbone import Backbone
 from models.fastflow.net_fastflow import FastFlowNet, cell_scores
 
 
@@ -53,15 +53,15 @@ class FastFlow(GradientMethod):
                 raise ValueError("_hidden_ratio and _clamp must be above 0")
 
     nets = ("net_fastflow", *LAYER_NETS, "vit_b_16")
-    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    settings = NORMAL_ONLY
     setting_reason = "it learns the density of normal images alone, labelled anomalies would become likely"
 
     net: FastFlowNet
+    params: Params
     backbone: Backbone
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
         self.backbone = Backbone(config.run.backbone, params.layers)
         side = config.data.data_crop_size
         self.net = FastFlowNet(
@@ -80,15 +80,10 @@ class FastFlow(GradientMethod):
 
     def loss(self, batch: TrainBatch) -> Tensor:
         """Return the negative log-likelihood of the features, a sum over maps, channels and cells."""
-        return flow_loss(*self.net(self._maps(batch)))
+        return flow_loss(*self.net(batch.maps(self.params.layers)))
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Average the upsampled scores of the maps; the highest pixel gives the image score."""
-        latents, _ = self.net(self._maps(batch))
-        size = (batch.image.shape[2], batch.image.shape[3])
-        anomaly_map = mean_anomaly_map([cell_scores(latent) for latent in latents], size, sigma=0)
+        latents, _ = self.net(batch.maps(self.params.layers))
+        anomaly_map = mean_anomaly_map([cell_scores(latent) for latent in latents], batch.size, sigma=0)
         return Prediction(image_score=anomaly_map.amax(dim=(1, 2)), anomaly_map=anomaly_map)
-
-    def _maps(self, batch: ScoringBatch) -> list[Tensor]:
-        features = self.features(batch)
-        return [features[layer] for layer in self.params.layers]

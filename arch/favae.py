@@ -14,17 +14,18 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from arch.base import LAYER_NETS, Prediction
-from arch.held_out import HeldOutMethod
+from arch.base import LAYER_NETS, NORMAL_ONLY, Prediction
+from arch.kinds.gradient import GradientMethod
+from arch.kinds.held_out import HeldOut, HeldOutParams
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
 from loss_function.variational import divergence_from_standard_normal, squared_error
+from models.backbones.backbone import Backbone
 from models.common.anomaly_map import level_maps
-from models.common.backbone import Backbone
 from models.favae.net_favae import FAVAENet, Reconstruction
 
 
-class FAVAE(HeldOutMethod):
+class FAVAE(GradientMethod):
     """Train the autoencoder; keep the epoch with the smallest loss on the images held out.
 
     The next task of a continual run, or the target of a transfer, goes on from the weights and the batch
@@ -32,7 +33,7 @@ class FAVAE(HeldOutMethod):
     """
 
     @dataclass(frozen=True)
-    class Params(HeldOutMethod.Params):
+    class Params(HeldOutParams):
         """The keys of 1_model_base/favae.yaml that begin with an underscore."""
 
         layers: tuple[str, ...]
@@ -55,7 +56,7 @@ class FAVAE(HeldOutMethod):
                 raise ValueError(f"_sigma must not be negative, as {self.sigma} is")
 
     nets = ("net_favae", "vgg16", *LAYER_NETS)
-    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    settings = NORMAL_ONLY
     setting_reason = "it learns from normal images alone, labelled anomalies would be reconstructed as well"
 
     net: FAVAENet
@@ -64,8 +65,7 @@ class FAVAE(HeldOutMethod):
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
-        self.patience = params.patience
+        self.held_out = HeldOut(params.val_fraction, params.patience)
         self.backbone = backbone = Backbone(config.run.backbone, params.layers)
         self.pixel_mean, self.pixel_std = (
             value.to(self.device, copy=True) for value in (backbone.mean, backbone.std)
@@ -95,8 +95,7 @@ class FAVAE(HeldOutMethod):
         errors, _ = self._errors(batch)
         sigma = self.params.sigma
         sides = (sigma, sigma) if self.params.smoothing == "2d" else (0.0, sigma)
-        size = (batch.image.shape[2], batch.image.shape[3])
-        anomaly_map = level_maps(errors, size, sides).sum(0)
+        anomaly_map = level_maps(errors, batch.size, sides).sum(0)
         return Prediction(image_score=anomaly_map.amax(dim=(1, 2)), anomaly_map=anomaly_map)
 
     def _errors(self, batch: ScoringBatch) -> tuple[list[Tensor], Reconstruction]:
@@ -104,7 +103,7 @@ class FAVAE(HeldOutMethod):
         image = batch.image
         if self.params.pixel_target == "normalized":
             image = (image - self.pixel_mean) / self.pixel_std
-        found, teacher = self.net(image), self.features(batch)
-        targets = [image, *(teacher[layer] for layer in self.params.layers)]
+        found = self.net(image)
+        targets = [image, *batch.maps(self.params.layers)]
         pairs = zip([found.image, *found.features], targets, strict=True)
         return [squared_error(one, other) for one, other in pairs], found

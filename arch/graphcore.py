@@ -16,14 +16,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from arch.base import LAYER_NETS
-from arch.memory_bank import MemoryBankMethod, MemoryBankParams
+from arch.base import LAYER_NETS, Runtime
+from arch.kinds.memory_bank import MemoryBankMethod, MemoryBankParams
 from configuration.config import RunConfig
 from data_io.records import BatchLoader, Task
+from models.backbones.row import IMAGENET_MEAN, IMAGENET_STD
+from models.backbones.vigs import VIG_NETS
 from models.common.coreset import greedy_coreset, project_sparse
 from models.common.patch_embedding import average_embedding
-from models.common.trunk import IMAGENET_MEAN, IMAGENET_STD
-from models.common.vig import VIG_NETS
 from models.patchcore.net_patchcore import Embedding
 
 DEFAULT_SHARE = 0.1  # of the patches, where no share is given
@@ -79,9 +79,9 @@ class GraphCore(MemoryBankMethod):
         return min(num_rows, max(self.params.min_coreset, int(num_rows * share)))
 
     @torch.no_grad()
-    def train_model(self, train_loader: BatchLoader, task: Task) -> None:
+    def train_model(self, loader: BatchLoader, task: Task, runtime: Runtime) -> None:
         """Select this task's coreset; thin out the bank where that exceeds its bound."""
-        super().train_model(train_loader, task)
+        super().train_model(loader, task, runtime)
         bank, limit = self.net.memory.bank, self.params.bank_limit
         if limit is not None and len(bank) > limit:
             self.net.remember(bank[greedy_coreset(bank, limit)], append=False)

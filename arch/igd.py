@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, PolynomialLR
 
-from arch.base import LAYER_NETS, Prediction
-from arch.gradient_method import GradientMethod, Turns
+from arch.base import LAYER_NETS, NORMAL_ONLY, Prediction, Runtime
+from arch.kinds.gradient import GradientMethod, Turns
 from configuration.config import RunConfig
-from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch
+from data_io.records import BatchLoader, ScoringBatch, Task, TrainBatch, view_key, view_of
 from loss_function.interpolated_gaussian import Reconstruction, critic_loss, gaussian_error
-from models.common.backbone import Backbone
-from models.common.trunk import POOLED
+from models.backbones.backbone import Backbone
+from models.backbones.row import POOLED
 from models.igd.net_igd import LEAST_SIDE, IGDNet
 
 HALF = 0.5  # of the images are mirrored, and of its own code is the largest share in an interpolation
@@ -68,13 +68,14 @@ class IGD(GradientMethod):
                 raise ValueError(f"_score_weights must be two numbers, not {len(self.score_weights)}")
 
     nets = ("net_igd", *LAYER_NETS)
-    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    settings = NORMAL_ONLY
     setting_reason = "it learns from normal images alone, labelled anomalies would be learnt as normal"
     net: IGDNet
+    params: Params
     backbone: Backbone
 
     @classmethod
-    def unsupported(cls, config: RunConfig) -> str | None:
+    def unsupported(cls, config: RunConfig, params: Params) -> str | None:
         """Return why images of this size cannot be drawn; None if they can."""
         side = config.data.data_crop_size
         reason = f"data_crop_size {side}: net_igd takes a multiple of {LEAST_SIDE}"
@@ -82,18 +83,17 @@ class IGD(GradientMethod):
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
         self.backbone = Backbone(config.run.backbone, (POOLED,))
         sizes = params.latent_dimension, params.width, config.data.data_crop_size
         self.net = IGDNet(self.backbone.channels[POOLED], *sizes, params.bn_mode == "train").to(self.device)
         self.pooled: list[Tensor] = []  # (B, F) features of this task's training images and mirror images
 
     @torch.no_grad()
-    def begin_task(self, train_loader: BatchLoader, task: Task) -> None:
+    def begin_task(self, loader: BatchLoader, task: Task, runtime: Runtime) -> None:
         """Read the features of all training images and their mirror images; set centre and scale."""
         sides = [torch.tensor(False), torch.tensor(True)][: 1 + self.params.hflip]
-        batches = (_mirrored(batch, side) for batch in train_loader for side in sides)
-        self.pooled = [self.features(batch)[POOLED] for batch in batches]
+        batches = (_mirrored(batch, side) for batch in loader for side in sides)
+        self.pooled = [batch.features[POOLED] for batch in batches]
         self.net.locate(self.pooled)
 
     def optimizers(self) -> Sequence[Optimizer]:
@@ -113,7 +113,7 @@ class IGD(GradientMethod):
         """Yield the loss of head and decoder, then the critic's of what they have become."""
         if self.params.hflip:
             batch = _mirrored(batch, torch.rand(len(batch.image)) < HALF)
-        net, image, feature = self.net, self.net.normalised(batch.image), self.features(batch)[POOLED]
+        net, image, feature = self.net, self.net.normalised(batch.image), batch.features[POOLED]
         code, restored = net(feature)
         share = (HALF * torch.rand(len(image))).to(code)
         net.critic.requires_grad_(False)  # the gradient passes through it, but it stays as it is
@@ -128,18 +128,19 @@ class IGD(GradientMethod):
         judged, judged_real = net.critic(both).chunk(2)
         yield critic_loss(judged, share, judged_real, self.params.critic_target), optimizers[1:]
 
-    def end_epoch(self, train_loader: BatchLoader, task: Task, epoch: int) -> None:
-        """Set centre and scale anew every few epochs, and by the last head."""
+    def end_epoch(self, loader: BatchLoader, task: Task, epoch: int) -> bool:
+        """Set centre and scale anew every few epochs, and by the last head; never end early."""
         if epoch + 1 == self.num_epochs(task):
             self.net.locate(self.pooled)
         elif (epoch + 1) % self.params.center_refresh_epochs == 0:
             self.net.set_scale(self.pooled)  # by the centre before, as in the authors' code
             self.net.set_centre(self.pooled)
+        return False
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Add the error of the drawn image and that of its code; the map is the former, pixel by pixel."""
         net, params = self.net, self.params
-        code, restored = net(self.features(batch)[POOLED])
+        code, restored = net(batch.features[POOLED])
         found = Reconstruction(net.normalised(batch.image), restored, params.data_range)
         errors = torch.stack([found.error(), gaussian_error(code, net.centre, net.scale)], dim=1)
         image_score = (errors * errors.new_tensor(params.score_weights)).sum(1)
@@ -149,4 +150,5 @@ class IGD(GradientMethod):
 def _mirrored(batch: TrainBatch, rows: Tensor) -> TrainBatch:
     """Return the batch with the images of the rows (B,), or () for all, mirrored, under keys of their own."""
     image = torch.where(rows.to(batch.image.device).view(-1, 1, 1, 1), batch.image.flip(3), batch.image)
-    return TrainBatch(image, torch.where(rows, ~batch.image_key, batch.image_key))
+    key = torch.where(rows, view_key(batch.image_key, "mirrored", 1), batch.image_key)
+    return view_of(batch, image, key)

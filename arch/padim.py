@@ -12,16 +12,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from arch.base import LAYER_NETS, ModelBase, Prediction
+from arch.base import LAYER_NETS, NORMAL_ONLY, ModelBase, Prediction, Runtime
 from configuration.config import RunConfig
 from configuration.errors import UserError
 from data_io.records import BatchLoader, ScoringBatch, Task
-from models.common.anomaly_map import AnomalyMapper
-from models.common.backbone import Backbone
+from models.backbones.backbone import Backbone
+from models.common.anomaly_map import mean_anomaly_map
 from models.common.gaussian import SingularCovarianceError
 from models.padim.net_padim import PaDiMNet, draw_channels
 
-SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels (section IV-B)
 MOST_FEATURES = 550  # channels kept of a net for which no number is given, as of WideResNet-50
 
 
@@ -45,15 +44,15 @@ class PaDiM(ModelBase):
                 raise ValueError(f"_epsilon must be above 0, not {self.epsilon}")
 
     nets = LAYER_NETS
-    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    settings = NORMAL_ONLY
     setting_reason = "it learns from normal images alone, labelled anomalies would enter its Gaussians"
 
     net: PaDiMNet
+    params: Params
     backbone: Backbone
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
         self.backbone = Backbone(config.run.backbone, params.layers)
         widths = [self.backbone.channels[layer] for layer in params.layers]
         total = sum(widths)
@@ -67,32 +66,27 @@ class PaDiM(ModelBase):
         self.net.to(self.device)
 
     @torch.no_grad()
-    def train_model(self, train_loader: BatchLoader, task: Task) -> None:
+    def train_model(self, loader: BatchLoader, task: Task, runtime: Runtime) -> None:
         """Fit this task's Gaussians, merged with earlier ones where `_continual` or `_transfer` says so."""
-        mode = self.params.transfer if task.setting == "transfer" else self.params.continual
-        embeddings = self._embeddings(train_loader)
+        embeddings = self._embeddings(loader, runtime)
         try:
-            if mode == "merge":
+            if self.later_mode() == "merge":  # from the first task on, whose sums are kept
                 self.net.merge(embeddings)
             else:
-                self.net.learn(embeddings, train_loader.num_images)
+                self.net.learn(embeddings, loader.num_images)
         except SingularCovarianceError as error:
             raise UserError(f"{self.config.origin['_epsilon']}: {error}; set _epsilon higher") from error
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Upsample and smooth the distances; the worst pixel gives the image score."""
-        distance = self.net(self._feature_maps(batch))
-        _, height, width = distance.shape
-        mapper = AnomalyMapper((height, width), (batch.image.shape[2], batch.image.shape[3]), SIGMA)
-        anomaly_map = mapper.to(self.device)(distance)
+        distance = self.net(batch.maps(self.params.layers))
+        anomaly_map = mean_anomaly_map([distance], batch.size)
         return Prediction(image_score=anomaly_map.amax(dim=(1, 2)), anomaly_map=anomaly_map)
 
-    def _embeddings(self, train_loader: BatchLoader) -> Iterator[Tensor]:
-        with self.bar("gaussians", train_loader.num_images) as bar:
-            for batch in train_loader:
-                yield self.net.embed(self._feature_maps(batch))
-                bar.update(len(batch.image))
-
-    def _feature_maps(self, batch: ScoringBatch) -> list[Tensor]:
-        features = self.features(batch)
-        return [features[layer] for layer in self.params.layers]
+    def _embeddings(self, loader: BatchLoader, runtime: Runtime) -> Iterator[Tensor]:
+        with runtime.bar("gaussians", loader.num_images) as bar:
+            for batch in loader:
+                count, embedding = len(batch.image), self.net.embed(batch.maps(self.params.layers))
+                del batch  # and with it the maps
+                yield embedding
+                bar.update(count)

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from arch.memory_bank import MemoryBankMethod, MemoryBankParams
+from arch.kinds.memory_bank import MemoryBankMethod, MemoryBankParams
 from data_io.records import Task
 from models.common.coreset import full_distance, mean_distance, project_uniform
 from models.common.patch_embedding import PatchEmbedding

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from arch.base import LAYER_NETS, Prediction
-from arch.gradient_method import GradientMethod
+from arch.base import LAYER_NETS, NORMAL_ONLY, Prediction
+from arch.kinds.gradient import GradientMethod
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
 from loss_function.cosine import cosine_distance, flattened_loss, pixel_loss
+from models.backbones.backbone import Backbone
 from models.common.anomaly_map import level_maps, mean_anomaly_map
-from models.common.backbone import Backbone
 from models.common.folding import folded
 from models.reverse.net_reverse import LEAST_SIDE, STRIDES, ReverseNet, mirror_of
 
@@ -59,27 +59,27 @@ class ReverseDistillation(GradientMethod):
                 raise ValueError(f"_ocbe_width must be at least 1, not {self.ocbe_width}")
 
     nets = ("net_reverse", *LAYER_NETS)
-    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    settings = NORMAL_ONLY
     setting_reason = "it learns from normal images alone, labelled anomalies would be learnt as normal"
 
     net: ReverseNet
+    params: Params
     backbone: Backbone
 
     @classmethod
-    def unsupported(cls, config: RunConfig) -> str | None:
+    def unsupported(cls, config: RunConfig, params: Params) -> str | None:
         """Return why the decoder cannot restore maps of this size, or has no such width; None if it can."""
         side = config.data.data_crop_size
         if side < 2 * LEAST_SIDE or side % LEAST_SIDE:
             return f"data_crop_size {side}: net_reverse takes a multiple of {LEAST_SIDE}, and at least 64"
         mirror = mirror_of(config.run.backbone)
-        width = getattr(config.params, "ocbe_width", None)
+        width = params.ocbe_width
         if not mirror.has_bottlenecks and width != mirror.base_width:
             return f"_ocbe_width {width}: for {config.run.backbone} there are no bottlenecks; leave it 64"
         return None
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
         self.backbone = Backbone(config.run.backbone, LAYERS)
         strides = tuple(self.backbone.strides[layer] for layer in LAYERS)
         if strides != STRIDES:
@@ -111,8 +111,7 @@ class ReverseDistillation(GradientMethod):
         """Upsample, join and smooth the levels' cosine distances; the highest pixel gives the image score."""
         maps = self._maps(batch)
         levels = [cosine_distance(one, other, (1,)) for one, other in zip(maps, self.net(maps), strict=True)]
-        size = (batch.image.shape[2], batch.image.shape[3])
-        anomaly_map = self.joined(levels, size)
+        anomaly_map = self.joined(levels, batch.size)
         return Prediction(image_score=anomaly_map.amax(dim=(1, 2)), anomaly_map=anomaly_map)
 
     def joined(self, levels: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -124,5 +123,4 @@ class ReverseDistillation(GradientMethod):
         return mean_anomaly_map([product], size, sigma)
 
     def _maps(self, batch: ScoringBatch) -> list[Tensor]:
-        features = self.features(batch)
-        return [features[layer].contiguous(memory_format=torch.channels_last) for layer in LAYERS]
+        return [maps.contiguous(memory_format=torch.channels_last) for maps in batch.maps(LAYERS)]

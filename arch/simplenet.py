@@ -14,17 +14,16 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
-from arch.base import LAYER_NETS, Prediction
-from arch.gradient_method import GradientMethod
+from arch.base import LAYER_NETS, NORMAL_ONLY, Prediction
+from arch.kinds.gradient import GradientMethod
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, Task, TrainBatch
 from loss_function.margin import margin_loss
-from models.common.anomaly_map import AnomalyMapper
-from models.common.backbone import Backbone
+from models.backbones.backbone import Backbone
+from models.common.anomaly_map import mean_anomaly_map
 from models.common.patch_embedding import PatchEmbedding
 from models.simplenet.net_simplenet import SimpleNetHeads, draw_noise
 
-SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels, as in the authors' code
 DISCRIMINATOR_WEIGHT_DECAY = 1e-5  # as in the authors' code; the adaptor has AdamW's default
 
 
@@ -69,15 +68,15 @@ class SimpleNet(GradientMethod):
                 raise ValueError(f"_noise_std must be at least 0, not {self.noise_std}")
 
     nets = LAYER_NETS
-    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    settings = NORMAL_ONLY
     setting_reason = "it learns from normal images alone, its anomalies are made of noise"
 
     net: SimpleNetHeads
+    params: Params
     backbone: Backbone
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
         self.backbone = Backbone(config.run.backbone, params.layers)
         self.embedding = PatchEmbedding(
             [self.backbone.channels[layer] for layer in params.layers],
@@ -114,11 +113,10 @@ class SimpleNet(GradientMethod):
         count, _, height, width = batch.image.shape
         stride = self.backbone.strides[self.params.layers[0]]
         patch_score = -self.net(self._patch_feature(batch)).view(count, height // stride, width // stride)
-        mapper = AnomalyMapper((height // stride, width // stride), (height, width), SIGMA).to(self.device)
-        return Prediction(image_score=patch_score.amax(dim=(1, 2)), anomaly_map=mapper(patch_score))
+        anomaly_map = mean_anomaly_map([patch_score], batch.size)
+        return Prediction(image_score=patch_score.amax(dim=(1, 2)), anomaly_map=anomaly_map)
 
     @torch.no_grad()
     def _patch_feature(self, batch: ScoringBatch) -> Tensor:
         """Return the (B * h * w, D) patch features of a batch, image by image."""
-        features = self.features(batch)
-        return self.embedding([features[layer] for layer in self.params.layers])
+        return self.embedding(batch.maps(self.params.layers))

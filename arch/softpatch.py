@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from arch.memory_bank import MemoryBankMethod, MemoryBankParams
+from arch.base import Runtime
+from arch.kinds.memory_bank import MemoryBankMethod, MemoryBankParams
 from arch.patchcore import PROJECTED_WIDTH, start_distance
 from data_io.records import BatchLoader, Task
 from models.common.coreset import greedy_coreset, project_uniform
@@ -70,17 +71,18 @@ class SoftPatch(MemoryBankMethod):
         return start_distance(projected, self.params.sampler_name == "greedy_coreset", task)
 
     @torch.no_grad()
-    def train_model(self, train_loader: BatchLoader, task: Task) -> None:
+    def train_model(self, loader: BatchLoader, task: Task, runtime: Runtime) -> None:
         """Select this task's coreset and its weights; keep earlier tasks' where the keys say so."""
-        picks, weight = self._select(train_loader, task)
+        picks, weight = self._select(loader, task, runtime)
         soft = weight if self.params.soft_weight_flag else None
-        self.net.remember(self._gathered(train_loader, picks), self._appends(task), soft)
+        coreset = self._gathered(loader, runtime, picks)
+        self.net.remember(coreset, self.mode(task) == "append", soft)
 
-    def _select(self, train_loader: BatchLoader, task: Task) -> tuple[Tensor, Tensor]:
+    def _select(self, loader: BatchLoader, task: Task, runtime: Runtime) -> tuple[Tensor, Tensor]:
         """Return the (M,) rows that the sampler keeps and their (M,) weights."""
-        projected = self._projected(train_loader, task)
+        projected = self._projected(loader, task, runtime)
         num_picks = self.num_picks(len(projected))
-        weight = self._outlier_weight(projected[:, PROJECTED_WIDTH:], train_loader.num_images)
+        weight = self._outlier_weight(projected[:, PROJECTED_WIDTH:], loader.num_images)
         kept = weight <= self._limit(weight)
         if self.params.sampler_name == "identity" or num_picks >= int(kept.sum()):
             row = kept.nonzero()[:, 0]
@@ -92,7 +94,7 @@ class SoftPatch(MemoryBankMethod):
         else:
             projected = projected[kept, :PROJECTED_WIDTH]
             start = self.start_distance(projected, task)
-        with self.bar("coreset", num_picks) as bar:
+        with runtime.bar("coreset", num_picks) as bar:
             picks = greedy_coreset(projected, num_picks, start, on_progress=bar.update)
         row = kept.nonzero()[picks, 0]
         return row, weight[row]

@@ -12,15 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from arch.base import LAYER_NETS, ModelBase, Prediction
+from arch.base import LAYER_NETS, NORMAL_ONLY, ModelBase, Prediction, Runtime
 from configuration.config import RunConfig
 from data_io.records import BatchLoader, ScoringBatch, Task
+from models.backbones.backbone import Backbone
+from models.backbones.row import POOLED
 from models.common.anomaly_map import mean_anomaly_map
-from models.common.backbone import Backbone
-from models.common.trunk import POOLED
 from models.spade.net_spade import SPADENet, patch_rows
-
-SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels (section 3.3)
 
 
 class SPADE(ModelBase):
@@ -45,15 +43,15 @@ class SPADE(ModelBase):
                 raise ValueError(f"_kappa must be at least 1, not {self.kappa}")
 
     nets = LAYER_NETS
-    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    settings = NORMAL_ONLY
     setting_reason = "it learns from normal images alone, labelled anomalies would enter its gallery"
 
     net: SPADENet
+    params: Params
     backbone: Backbone
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
         self.global_layer = POOLED if params.global_feature == "avgpool" else params.global_feature
         layers = dict.fromkeys((*params.layers, self.global_layer))
         self.backbone = Backbone(config.run.backbone, tuple(layers))
@@ -61,38 +59,35 @@ class SPADE(ModelBase):
         self.net = SPADENet(len(params.layers), params.top_k, params.kappa, squared).to(self.device)
 
     @torch.no_grad()
-    def train_model(self, train_loader: BatchLoader, task: Task) -> None:
+    def train_model(self, loader: BatchLoader, task: Task, runtime: Runtime) -> None:
         """Keep this task's features, and those of earlier tasks where `_continual` or `_transfer` says so."""
-        mode = self.params.transfer if task.setting == "transfer" else self.params.continual
-        pooled, galleries = self._gather(train_loader)
-        self.net.remember(pooled, galleries, append=task.step > 0 and mode == "append")
+        pooled, galleries = self._gather(loader, runtime)
+        self.net.remember(pooled, galleries, append=self.mode(task) == "append")
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Average the upsampled maps of all levels and smooth; the image score comes from whole images."""
         pooled, feature_maps = self._read(batch)
         image_score, levels = self.net(pooled, feature_maps)
-        size = (batch.image.shape[2], batch.image.shape[3])
-        return Prediction(image_score=image_score, anomaly_map=mean_anomaly_map(levels, size, SIGMA))
+        return Prediction(image_score=image_score, anomaly_map=mean_anomaly_map(levels, batch.size))
 
     def _read(self, batch: ScoringBatch) -> tuple[Tensor, list[Tensor]]:
         """Return the global features (B, D) and the maps (B, C_l, h_l, w_l) of the levels."""
-        features = self.features(batch)
-        pooled = features[self.global_layer]
+        pooled = batch.features[self.global_layer]
         if pooled.ndim == 4:
             pooled = pooled.mean(dim=(2, 3))
-        return pooled, [features[layer] for layer in self.params.layers]
+        return pooled, batch.maps(self.params.layers)
 
-    def _gather(self, train_loader: BatchLoader) -> tuple[Tensor, list[Tensor]]:
+    def _gather(self, loader: BatchLoader, runtime: Runtime) -> tuple[Tensor, list[Tensor]]:
         """Return the global features (N, D) and, for each level, the patch features (N, h_l * w_l, C_l)."""
         parts = []
         galleries: list[Tensor] = []
         first = 0
-        with self.bar("gallery", train_loader.num_images) as bar:
-            for batch in train_loader:
+        with runtime.bar("gallery", loader.num_images) as bar:
+            for batch in loader:
                 pooled, feature_maps = self._read(batch)
                 rows = [patch_rows(maps) for maps in feature_maps]
                 if not galleries:  # in full at once: joining batches would hold all of them twice
-                    galleries = [r.new_empty(train_loader.num_images, *r.shape[1:]) for r in rows]
+                    galleries = [r.new_empty(loader.num_images, *r.shape[1:]) for r in rows]
                 for gallery, part in zip(galleries, rows, strict=True):
                     gallery[first : first + len(part)] = part
                 parts.append(pooled)

@@ -2,7 +2,7 @@
 
 Source: Wang et al., "Student-Teacher Feature Pyramid Matching for Anomaly Detection", BMVC 2021, and the
 authors' code.
-Differs from the source: nothing is held out where images are few (see `HeldOutMethod`).
+Differs from the source: nothing is held out where images are few (see `HeldOut`).
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,17 @@ from typing import Literal
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from arch.base import LAYER_NETS, Prediction
-from arch.held_out import HeldOutMethod
+from arch.base import LAYER_NETS, NORMAL_ONLY, Prediction
+from arch.kinds.gradient import GradientMethod
+from arch.kinds.held_out import HeldOut, HeldOutParams
 from configuration.config import RunConfig
 from data_io.records import ScoringBatch, TrainBatch
 from loss_function.feature_matching import MatchingLoss, matching_loss
-from models.common.backbone import Backbone
+from models.backbones.backbone import Backbone
 from models.stpm.net_stpm import STPMNet, product_map, resized
 
 
-class STPM(HeldOutMethod):
+class STPM(GradientMethod):
     """Train a student of the teacher's architecture; keep the epoch with the smallest held-out maps.
 
     The next task of a continual run, or the target of a transfer, goes on with the student that there is
@@ -29,7 +30,7 @@ class STPM(HeldOutMethod):
     """
 
     @dataclass(frozen=True)
-    class Params(HeldOutMethod.Params):
+    class Params(HeldOutParams):
         """The keys of 1_model_base/stpm.yaml that begin with an underscore."""
 
         layers: tuple[str, ...]
@@ -48,7 +49,7 @@ class STPM(HeldOutMethod):
                 raise ValueError(f"_map_base_size must be at least 1 or input, not {self.map_base_size}")
 
     nets = LAYER_NETS
-    settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
+    settings = NORMAL_ONLY
     setting_reason = "it learns from normal images alone, labelled anomalies would be imitated as well"
 
     net: STPMNet
@@ -57,7 +58,7 @@ class STPM(HeldOutMethod):
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.params = params
+        self.held_out = HeldOut(params.val_fraction)
         self.backbone = Backbone(config.run.backbone, params.layers)
         self.net = STPMNet(config.run.backbone, params.layers).to(self.device)
         if params.student_init == "zero_residual":
@@ -91,18 +92,13 @@ class STPM(HeldOutMethod):
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Enlarge the product of the levels' distances; the highest pixel gives the image score."""
-        anomaly_map = resized(self._product(batch), _size(batch))
+        anomaly_map = resized(self._product(batch), batch.size)
         return Prediction(image_score=anomaly_map.amax(dim=(1, 2)), anomaly_map=anomaly_map)
 
     def _product(self, batch: ScoringBatch) -> Tensor:
         side = self.params.map_base_size
-        return product_map(self._distances(batch), _size(batch) if side == "input" else (side, side))
+        return product_map(self._distances(batch), batch.size if side == "input" else (side, side))
 
     def _distances(self, batch: ScoringBatch) -> list[Tensor]:
         """Return the (B, h, w) distances of all layers."""
-        teacher = self.features(batch)
-        return list(self.net(batch.image, [teacher[layer] for layer in self.params.layers]))
-
-
-def _size(batch: ScoringBatch) -> tuple[int, int]:
-    return batch.image.shape[2], batch.image.shape[3]
+        return list(self.net(batch.image, batch.maps(self.params.layers)))

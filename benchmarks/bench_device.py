@@ -24,11 +24,10 @@ from unittest.mock import patch
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from arch.gradient_method import GradientMethod
+from arch.kinds.gradient import GradientMethod
+from arch.runtime import Bar, no_bar
 from configuration import registration
 from configuration.config import load_config
-from data_io.records import Bar, no_bar
-from paradigms import method_factory
 from paradigms.centralized import c2d
 
 WARM_UP = 3  # steps of a training that are not counted
@@ -96,7 +95,7 @@ def measure(model: str, options: argparse.Namespace, work_dir: Path) -> str:
         words += ["-ne", str(options.epochs)]
     config = load_config([*words, "--no-vis", *options.words])
     clock = StepClock(config.run.device.startswith("cuda"))
-    with patch.object(method_factory, "progress_bar", clock):
+    with patch.object(c2d, "progress_bar", clock):
         c2d.run(config)
     with (work_dir / "results.csv").open(newline="") as file:
         row = list(csv.DictReader(file))[-1]

@@ -26,8 +26,9 @@ import numpy as np
 import torch
 
 from configuration.registration import ROOT
+from data_io.records import ScoringBatch
 from metric.evaluate import image_metrics
-from models.common.backbone import Backbone
+from models.backbones.backbone import Backbone
 from tools.weights import find_weights
 
 BATCH = ["--set", "train_batch_size=8", "--set", "valid_batch_size=8"]  # as the peer
@@ -107,17 +108,17 @@ def peer_python(given: str | None) -> str | None:
 def backbone_speed(weights: str) -> float:
     """Return the images per second of the bare frozen backbone, layers 2 and 3."""
     backbone = Backbone("resnet18", ["layer2", "layer3"])
-    state, _ = find_weights("resnet18", weights, [])
+    state, _ = find_weights("resnet18", backbone.source, weights, [])
     backbone.load_weights(state or {}, partial=False)
     backbone.freeze()
-    image = torch.rand(8, 3, 256, 256)
-    backbone.extract(image)
+    batch = ScoringBatch(torch.rand(8, 3, 256, 256), torch.arange(8))
+    backbone.extract(batch)
     seconds = []
     for _ in range(15):
         start = time.perf_counter()
-        backbone.extract(image)
+        backbone.extract(batch)
         seconds.append(time.perf_counter() - start)
-    return len(image) / statistics.median(seconds)
+    return len(batch.image) / statistics.median(seconds)
 
 
 def report(name: str, rows: Sequence[Row]) -> None:

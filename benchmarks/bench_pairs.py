@@ -20,12 +20,12 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
+from arch.runtime import Bar, no_bar
 from benchmarks.bench_methods import PEERS, TRAINED, peer_command, peer_python, words_of
 from benchmarks.pacing import DONE, READY, paced
 from configuration.config import load_config
 from configuration.registration import ROOT
-from data_io.records import Bar, no_bar
-from paradigms import evaluation, method_factory
+from paradigms import evaluation
 from paradigms.centralized import c2d
 
 FIRST_EPOCH = 13  # batches of 8 of the small split
@@ -58,7 +58,7 @@ def paced_bar(what: str, total: int) -> AbstractContextManager[Bar]:
 def run_ours(words: Sequence[str]) -> None:
     """Run the program, every training step and every batch of the predictions when it is told to."""
     with (
-        patch.object(method_factory, "progress_bar", paced_bar),
+        patch.object(c2d, "progress_bar", paced_bar),
         patch.object(evaluation, "progress", lambda loader, *_: paced("predict", loader)),
     ):
         c2d.run(load_config(words))

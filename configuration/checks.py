@@ -52,7 +52,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "_beta1": (0, 0.9999),
     "_beta2": (0, 0.9999),
 }
-_SHARED_KEYS = {"anomaly_cap": ("semi", "noisy")}
 
 
 def check_names(settings: Sequence[str], names: Values, typed: Values) -> Iterator[str]:
@@ -132,8 +131,11 @@ _NEEDS = (  # key, the switch that it has no effect without, what to call the sw
 def _check_use(values: Values, setting: str) -> Iterator[str]:
     """What was typed is read in this setting; a flag is never ignored."""
     for key, value in values.items():
-        owner = key.split("_")[0]
-        readers = _SHARED_KEYS.get(key, (owner,) if owner in registration.SETTINGS else ())
+        readers = [
+            name
+            for name, row in registration.SETTINGS.items()
+            if key.startswith(f"{name}_") or key in row.also_reads
+        ]
         if value.is_typed and readers and setting not in readers:
             yield value.problem(
                 key, f"read by the setting {' or '.join(readers)} only, and this is {setting}"
@@ -199,12 +201,13 @@ def check_tasks(values: Values, setting: str) -> Iterator[str]:
     if values["valid_task_id"].value is not None:
         yield from _check_ids(values, "valid_task_id", valid)
     is_same = set(train) == set(valid)
-    if setting == "transfer" and (len(train) > 1 or len(valid) > 1 or is_same):
-        yield "--transfer: give one source task with -tid and one other target task with -vid"
-    if setting == "continual" and not is_same:
-        yield "--continual: the tasks trained on are the ones tested; leave -vid out"
-    if setting not in ("transfer", "continual") and len(train) > 1 and not is_same:
-        yield f"--{setting}: every task has a model of its own; leave -vid out, or give a single -tid"
+    match registration.SETTINGS[setting].order:
+        case "pair" if len(train) > 1 or len(valid) > 1 or is_same:
+            yield f"--{setting}: give one source task with -tid and one other target task with -vid"
+        case "sequence" if not is_same:
+            yield f"--{setting}: the tasks trained on are the ones tested; leave -vid out"
+        case "each" if len(train) > 1 and not is_same:
+            yield f"--{setting}: every task has a model of its own; leave -vid out, or give a single -tid"
 
 
 def _check_ids(values: Values, key: str, ids: Sequence[int]) -> Iterator[str]:
@@ -218,44 +221,63 @@ def _check_ids(values: Values, key: str, ids: Sequence[int]) -> Iterator[str]:
         yield values[key].problem(key, "name one task or more, each once")
 
 
-def check_method(
-    method: Any, name: str, setting: str, net: Value, backbone: Value, plain: Values
-) -> Iterator[str]:
+def check_method(method: Any, names: Values, setting: str, backbone: Value, plain: Values) -> Iterator[str]:
     """The method runs in this setting with this net, and has a use for what was typed.
 
     Args:
         method: the method's class, which says what it can.
-        name: the method's name.
+        names: the chosen paradigm, model and net.
         setting: the chosen setting.
-        net: the chosen net.
         backbone: the trunk of that net; "" where there is none.
         plain: the framework's keys.
     """
+    undeclared = list(check_declared(method))
+    if undeclared:
+        yield from undeclared
+        return
+    name, net, paradigm = (str(names[key].value) for key in ("model", "net", "paradigm"))
+    if paradigm not in method.paradigms:
+        yield f"--paradigm {paradigm}: {name} runs with -p {' or '.join(method.paradigms)}"
+    if not any(fnmatchcase(net, pattern) for pattern in method.nets):
+        wanted = ", ".join(pattern.replace("*", "<name>") for pattern in method.nets)
+        yield f"{names['net'].origin} {net}: {name} runs with {wanted}"
+    yield from _check_setting(method, name, setting, plain)
     for key in ("weights", "partial_weights"):
         if not backbone.value and _is_typed(plain, key) and _get(plain, key) != "none":
             yield plain[key].problem(key, f"{name} has no pretrained backbone")
-    as_normal = "semi_use_anomalies_as_normal"
-    if setting not in method.settings and not (setting == "semi" and _get(plain, as_normal)):
-        able = [
-            other for other, row in registration.MODELS.items() if setting in registration.load(row).settings
-        ]
-        others = f"; {', '.join(able)} can" if able else ""
-        yield f"--{setting}: {name} does not run in this setting: {method.setting_reason}{others}"
-    if not any(fnmatchcase(str(net.value), pattern) for pattern in method.nets):
-        wanted = ", ".join(pattern.replace("*", "<name>") for pattern in method.nets)
-        yield f"{net.origin} {net.value}: {name} runs with {wanted}"
     train_aug_type = _get(plain, "train_aug_type")
     if train_aug_type is not None and train_aug_type not in method.train_aug_types:
         wanted = ", ".join(method.train_aug_types)
         yield plain["train_aug_type"].problem(
             "train_aug_type", f"{name} has no use for {train_aug_type}; use {wanted}"
         )
-    if _is_typed(plain, as_normal) and setting in method.settings:
-        yield plain[as_normal].problem(as_normal, f"{name} knows them for anomalies")
-    if _is_typed(plain, "ref_num") and not method.needs_reference:
+    if _is_typed(plain, "ref_num") and not method.needs.reference:
         yield plain["ref_num"].problem("ref_num", f"{name} compares with no reference images")
-    if _get(plain, "fewshot_feat_aug") and not getattr(method, "rotates_features", False):
+    if _get(plain, "fewshot_feat_aug") and not method.rotates_features:
         yield plain["fewshot_feat_aug"].problem("fewshot_feat_aug", f"{name} has no patch features to rotate")
+
+
+def check_declared(method: Any) -> Iterator[str]:
+    """A method's class says what every method has to say."""
+    for key in ("nets", "settings"):
+        if not hasattr(method, key):
+            yield f"{method.__module__}: {method.__name__} must declare '{key}'; see docs/adding.md"
+
+
+def _check_setting(method: Any, name: str, setting: str, plain: Values) -> Iterator[str]:
+    """The method knows the setting, or a key lets it run all the same."""
+    opening = registration.SETTINGS[setting].opened_by
+    if setting in method.settings:
+        if opening and _is_typed(plain, opening):
+            yield plain[opening].problem(opening, f"{name} knows them for anomalies")
+    elif not (opening and _get(plain, opening)):
+        able = [
+            other
+            for other, row in registration.MODELS.items()
+            if setting in getattr(registration.load(row), "settings", ())
+        ]
+        others = f"; {', '.join(able)} can" if able else ""
+        yield f"--{setting}: {name} does not run in this setting: {method.setting_reason}{others}"
 
 
 def _get(values: Values, key: str) -> Any:

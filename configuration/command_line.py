@@ -45,8 +45,10 @@ def parse(argv: Sequence[str]) -> Request:
     overrides, override_problems = _overrides(given.pop("set", []))
     actions = {name: given.pop(name, False) for name in ("list", "dry_run")}
     flags = {key: _value(key, found) for key, found in given.items()}
-    if "transfer" in flags and "num_epochs" in flags:  # there -ne is the length of the second step
-        flags["transfer_num_epochs"] = flags.pop("num_epochs")
+    settings = tuple(name for name in registration.SETTINGS if name in flags)
+    for name in settings:
+        for key, other in registration.SETTINGS[name].flag_keys.items():
+            flags |= {other: flags.pop(key)} if key in flags else {}
     problems += [f"{word!r} belongs to no flag" for word in strays] + override_problems
     problems += [
         f"{overrides[key].origin}: {flags[key].origin} sets it too; keep one"
@@ -58,7 +60,7 @@ def parse(argv: Sequence[str]) -> Request:
             **overrides,
             **{key: value for key, value in flags.items() if key not in registration.SETTINGS},
         },
-        settings=tuple(name for name in registration.SETTINGS if name in flags),
+        settings=settings,
         wants_list=actions["list"],
         wants_dry_run=actions["dry_run"],
         problems=tuple(problems),

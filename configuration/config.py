@@ -2,32 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_type_hints
 
 from configuration import command_line, registration
 from configuration.checks import check_method, task_ids
 from configuration.coercion import fill
+from configuration.command_line import Request
 from configuration.errors import UserError
 from configuration.merge import raise_all
 from configuration.paths import data_folder
 from configuration.resolve import Resolved, resolve
+from configuration.rows import SettingRow
 
 AugType = Literal["normal", "cutpaste"]
 ShotAugType = Literal["normal", "rotation", "scale", "translate", "flip", "color_jitter", "perspective"]
 Amp = Literal["off", "bf16", "fp16"]
 
 
-class Setting(str, Enum):
-    """The six learning settings."""
+class Record(Protocol):
+    """A frozen dataclass: keys of a method's or a data set's own, which only their owner reads by name."""
 
-    VANILLA = "vanilla"
-    SEMI = "semi"
-    FEWSHOT = "fewshot"
-    CONTINUAL = "continual"
-    NOISY = "noisy"
-    TRANSFER = "transfer"
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class RunSection:
     """What is run: the method, its nets, the data set and its tasks."""
 
     paradigm: str
-    setting: Setting
+    setting: str
     model: str
     net: str
     backbone: str  # -bb, or -n where the net is itself a backbone; "" where there is none
@@ -135,10 +131,15 @@ class RunConfig:
     setting: SettingSection
     train: TrainSection
     output: OutputSection
-    params: object
-    dataset_params: object
+    params: Record
+    dataset_params: Record
     origin: Mapping[str, str]
     notes: tuple[str, ...]
+
+    @property
+    def setting_row(self) -> SettingRow:
+        """What the registration says of the setting."""
+        return registration.SETTINGS[self.run.setting]
 
 
 _SECTIONS = (RunSection, DataSection, SettingSection, TrainSection, OutputSection)
@@ -167,24 +168,31 @@ T = TypeVar("T")
 def load_config(argv: Sequence[str]) -> RunConfig:
     """Build the configuration of a run from the words of its command line and the YAML files.
 
-    What needs no method is checked first, so that a wrong flag is refused before torch is imported.
-
     Raises:
         UserError: one line per problem: file, key or flag, and how to mend it.
         SystemExit: --help was given and has been answered.
     """
+    return configured(command_line.parse(argv))
+
+
+def configured(request: Request) -> RunConfig:
+    """Build the configuration of a run from what was typed and the YAML files.
+
+    What needs no method is checked first, so that a wrong flag is refused before torch is imported.
+
+    Raises:
+        UserError: one line per problem: file, key or flag, and how to mend it.
+    """
     registration.check_tables()
-    resolved = resolve(command_line.parse(argv), _hints())
+    resolved = resolve(request, _hints())
     model, dataset = str(resolved.names["model"].value), str(resolved.names["dataset"].value)
     method = registration.load(registration.MODELS[model])
     dataset_class = registration.load(registration.DATASETS[dataset])
-    net, backbone = resolved.names["net"], resolved.backbone
-    raise_all(check_method(method, model, resolved.setting, net, backbone, resolved.plain))
-    dataset_file, _, model_file = resolved.files
-    params = fill(method.Params, resolved.method, "_", resolved.nets, model_file)
-    dataset_params = fill(dataset_class.Params, resolved.dataset, "", resolved.nets, dataset_file)
+    raise_all(check_method(method, resolved.names, resolved.setting, resolved.backbone, resolved.plain))
+    params = fill(method.Params, resolved.method, "_", resolved.nets, resolved.files.model)
+    dataset_params = fill(dataset_class.Params, resolved.dataset, "", resolved.nets, resolved.files.dataset)
     config = _build(resolved, params, dataset_params)
-    reason = method.unsupported(config)
+    reason = method.unsupported(config, params)
     if reason is not None:
         raise UserError(f"--model {model}: {reason}")
     return config
@@ -195,8 +203,12 @@ def config_values(config: RunConfig) -> dict[str, Any]:
     sections = (config.run, config.data, config.setting, config.train, config.output)
     plain = {name: value for section in sections for name, value in vars(section).items()}
     del plain["root_origin"]  # stands with the other origins
-    own = {f"_{name}": value for name, value in vars(config.params).items()}
-    return {**plain, **own, **vars(config.dataset_params)}
+    return {**plain, **method_values(config), **vars(config.dataset_params)}
+
+
+def method_values(config: RunConfig) -> dict[str, Any]:
+    """Return the values of the method's own keys, by their names with the underscore."""
+    return {f"_{name}": value for name, value in vars(config.params).items()}
 
 
 def _hints() -> dict[str, Any]:
@@ -205,7 +217,7 @@ def _hints() -> dict[str, Any]:
     return {key: hint for key, hint in found.items() if key not in _DERIVED} | _TRANSLATED
 
 
-def _build(resolved: Resolved, params: object, dataset_params: object) -> RunConfig:
+def _build(resolved: Resolved, params: Record, dataset_params: Record) -> RunConfig:
     """Fill the records; torch is asked for the device here and nowhere else."""
     from configuration.device import choose_device  # imports torch, which takes seconds
 
@@ -218,7 +230,7 @@ def _build(resolved: Resolved, params: object, dataset_params: object) -> RunCon
     values = {
         **plain,
         **{key: value.value for key, value in resolved.names.items()},
-        "setting": Setting(resolved.setting),
+        "setting": resolved.setting,
         "backbone": resolved.backbone.value,
         "train_task_ids": train_ids,
         "valid_task_ids": valid_ids,

@@ -41,8 +41,7 @@ class Option:
 
 OPTIONS: dict[str, tuple[Option, ...]] = {
     "settings (exactly one)": tuple(
-        Option((f"--{name}", short), name, registration.SETTINGS[name])
-        for name, short in zip(registration.SETTINGS, ("-v", "-s", "-f", "-c", "-z", "-t"), strict=True)
+        Option((f"--{name}", row.flag), name, row.meaning) for name, row in registration.SETTINGS.items()
     ),
     "what is run": (
         Option(

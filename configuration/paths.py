@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from configuration import registration
+from configuration.merge import merge
+from configuration.options import DEFAULTS
 
 DATA_VARIABLE = "IMIAD_DATA"
 _SIOCGIFADDR = 0x8915  # Linux: ask for the IPv4 address of a network interface
@@ -26,6 +28,14 @@ def data_folder(own: Path | None, root: Path | None, data_path: str, interface: 
         return own, "-dp"
     found, origin = (root, "-rp") if root is not None else _root(interface, os.environ)
     return found / data_path.lstrip("/"), f"{origin}, joined with data_path {data_path!r}"
+
+
+def data_root(name: str, own: Path | None, root: Path | None = None) -> Path:
+    """Return the folder where a run would look for a data set, given what was typed with -dp and -rp."""
+    files = registration.PARADIGMS[DEFAULTS["paradigm"]].train_files
+    train = merge(*(registration.layer(file) for file in files))
+    data = registration.layer(f"{registration.DATASET_FOLDER}/{name}.yaml")
+    return data_folder(own, root, str(data["data_path"].value), str(train["server_moda"].value))[0]
 
 
 def _root(interface: str, environment: Mapping[str, str]) -> tuple[Path, str]:

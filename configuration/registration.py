@@ -1,7 +1,8 @@
 """What each name on the command line stands for: to add a method or a data set, add its row.
 
 A row is (module, name in that module). `load` imports the chosen row only; `check_tables` names every row
-that points nowhere.
+that points nowhere. The variable IMIAD_EXTRA names a folder whose rows are added to those of methods, data
+sets and nets.
 """
 
 import re
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from configuration.errors import UserError
-
-Row = tuple[str, str]
+from configuration.extra import ROWS_FILE, extra_folder, extra_rows, reach_modules
+from configuration.merge import Layer, raise_all, read_layer
+from configuration.rows import ParadigmRow, Row, SettingRow
 
 ROOT = Path(__file__).resolve().parents[1]
+EXTRA = extra_folder()  # of one's own rows, files and modules; None for none
 MODEL_FOLDER = "1_model_base"
 DATASET_FOLDER = "3_dataset_base"
 
@@ -56,47 +59,79 @@ DATASETS: dict[str, Row] = {
     "folder": ("dataset.folder", "Folder"),
 }
 
-BACKBONE = "backbone"  # a pretrained trunk, good for -n and for -bb
-OWN = "own"  # the net of one method, good for -n only
 TIMM = "timm/"  # -n timm/<name> and -bb timm/<name> are backbones as well
+BACKBONES = "models.backbones."  # a row that points here is a pretrained trunk: good for -bb, too
 
-NETS: dict[str, tuple[str, str]] = {
-    "resnet18": (BACKBONE, "ResNet-18, ImageNet weights of torchvision"),
-    "wide_resnet50": (BACKBONE, "Wide ResNet-50-2, ImageNet weights of torchvision"),
-    "vgg16": (BACKBONE, "VGG-16 without batch norm, ImageNet weights of torchvision"),
-    "efficientnet_b5": (BACKBONE, "EfficientNet-B5, ImageNet weights of torchvision"),
-    "vit_b_16": (BACKBONE, "ViT-B/16, ImageNet weights of torchvision"),
-    "net_tiny": (BACKBONE, "small convolutional net whose weights ship in checkpoints/"),
-    "vig_ti_224_gelu": (BACKBONE, "Vision GNN, tiny, ImageNet weights of its authors"),
-    "vig_s_224_gelu": (BACKBONE, "Vision GNN, small, ImageNet weights of its authors"),
-    "vig_b_224_gelu": (BACKBONE, "Vision GNN, base, ImageNet weights of its authors"),
-    "pvig_ti_224_gelu": (BACKBONE, "pyramid Vision GNN, tiny, ImageNet weights of its authors"),
-    "pvig_s_224_gelu": (BACKBONE, "pyramid Vision GNN, small, ImageNet weights of its authors"),
-    "pvig_m_224_gelu": (BACKBONE, "pyramid Vision GNN, medium, ImageNet weights of its authors"),
-    "pvig_b_224_gelu": (BACKBONE, "pyramid Vision GNN, base, ImageNet weights of its authors"),
-    "net_draem": (OWN, "the two nets of draem"),
-    "net_example": (OWN, "the net of _example"),
-    "net_cfa": (OWN, "the net of cfa; -bb chooses its backbone"),
-    "net_favae": (OWN, "the net of favae; -bb chooses its backbone"),
-    "net_csflow": (OWN, "the net of csflow; -bb chooses its backbone"),
-    "net_fastflow": (OWN, "the net of fastflow; -bb chooses its backbone"),
-    "net_devnet": (OWN, "the net of devnet; -bb chooses its backbone"),
-    "net_dra": (OWN, "the net of dra; -bb chooses its backbone"),
-    "net_igd": (OWN, "the net of igd; -bb chooses its backbone"),
-    "net_reverse": (OWN, "the net of reverse; -bb chooses its backbone"),
+NETS: dict[str, Row] = {
+    "resnet18": ("models.backbones.resnets", "RESNET18"),
+    "wide_resnet50": ("models.backbones.resnets", "WIDE_RESNET50"),
+    "vgg16": ("models.backbones.vgg", "VGG16"),
+    "efficientnet_b5": ("models.backbones.efficientnets", "EFFICIENTNET_B5"),
+    "vit_b_16": ("models.backbones.vit", "VIT_B_16"),
+    "net_tiny": ("models.backbones.tiny", "NET_TINY"),
+    "vig_ti_224_gelu": ("models.backbones.vigs", "VIG_TI"),
+    "vig_s_224_gelu": ("models.backbones.vigs", "VIG_S"),
+    "vig_b_224_gelu": ("models.backbones.vigs", "VIG_B"),
+    "pvig_ti_224_gelu": ("models.backbones.vigs", "PVIG_TI"),
+    "pvig_s_224_gelu": ("models.backbones.vigs", "PVIG_S"),
+    "pvig_m_224_gelu": ("models.backbones.vigs", "PVIG_M"),
+    "pvig_b_224_gelu": ("models.backbones.vigs", "PVIG_B"),
+    "net_draem": ("models.draem.net_draem", "DraemNet"),
+    "net_example": ("models._example.net_example", "ExampleNet"),
+    "net_cfa": ("models.cfa.net_cfa", "CFANet"),
+    "net_favae": ("models.favae.net_favae", "FAVAENet"),
+    "net_csflow": ("models.csflow.net_csflow", "CSFlowNet"),
+    "net_fastflow": ("models.fastflow.net_fastflow", "FastFlowNet"),
+    "net_devnet": ("models.devnet.net_devnet", "DeviationNet"),
+    "net_dra": ("models.dra.net_dra", "DRANet"),
+    "net_igd": ("models.igd.net_igd", "IGDNet"),
+    "net_reverse": ("models.reverse.net_reverse", "ReverseNet"),
 }
 
-SETTINGS: dict[str, str] = {
-    "vanilla": "train on all normal images of a task",
-    "semi": "the same, and a few labelled anomalies",
-    "fewshot": "train on a few normal images",
-    "continual": "train on one task after the other, test all tasks seen so far",
-    "noisy": "train on normal images with unlabelled anomalies among them",
-    "transfer": "train on one task, then on a few normal images of another",
+SETTINGS: dict[str, SettingRow] = {
+    "vanilla": SettingRow(
+        "-v", "train on all normal images of a task", ("data_io.settings.vanilla", "plan_vanilla")
+    ),
+    "semi": SettingRow(
+        "-s",
+        "the same, and a few labelled anomalies",
+        ("data_io.settings.semi", "plan_semi"),
+        suffix="_{semi_anomaly_num}_num",
+        also_reads=("anomaly_cap",),
+        opened_by="semi_use_anomalies_as_normal",
+    ),
+    "fewshot": SettingRow(
+        "-f",
+        "train on a few normal images",
+        ("data_io.settings.fewshot", "plan_fewshot"),
+        suffix="_{types}_{fewshot_exm}_shot",
+    ),
+    "continual": SettingRow(
+        "-c",
+        "train on one task after the other, test all tasks seen so far",
+        ("data_io.settings.continual", "plan_continual"),
+        order="sequence",
+        suffix="_{valid_task}_task",
+    ),
+    "noisy": SettingRow(
+        "-z",
+        "train on normal images with unlabelled anomalies among them",
+        ("data_io.settings.noisy", "plan_noisy"),
+        suffix="_{noisy_ratio}_ratio",
+        also_reads=("anomaly_cap",),
+    ),
+    "transfer": SettingRow(
+        "-t",
+        "train on one task, then on a few normal images of another",
+        ("data_io.settings.transfer", "plan_transfer"),
+        order="pair",
+        suffix="_from_{source}_to_{target}",
+        flag_keys={"num_epochs": "transfer_num_epochs"},
+    ),
 }
 
-PARADIGMS: dict[str, Row] = {
-    "c2d": ("paradigms.centralized.c2d", "run"),
+PARADIGMS: dict[str, ParadigmRow] = {
+    "c2d": ParadigmRow(("paradigms.centralized.c2d", "run"), ("2_train_base/centralized_learning.yaml",)),
 }
 PLANNED_PARADIGMS = ("c3d", "f2d")  # known by name, not built yet
 
@@ -107,47 +142,94 @@ SERVERS: dict[str, str] = {}
 def load(row: Row) -> Any:
     """Return what a row names; the only place of the project that imports by string."""
     module, name = row
+    if EXTRA is not None:
+        reach_modules(EXTRA)
     return getattr(import_module(module), name)
 
 
 def is_backbone(net: str) -> bool:
     """Return whether a net is a pretrained trunk by itself, as every timm model is."""
-    return net.startswith(TIMM) or NETS.get(net, (OWN, ""))[0] == BACKBONE
+    return net.startswith(TIMM) or NETS.get(net, ("", ""))[0].startswith(BACKBONES)
+
+
+def source(row: Row) -> Path:
+    """Return the file of the module that a row names, of this tree or of the folder of one's own."""
+    name = row[0].replace(".", "/") + ".py"
+    return _root_of(name) / name
+
+
+def layer(name: str) -> Layer:
+    """Return the keys of a YAML file under configuration/, of this tree or of the folder of one's own.
+
+    Raises:
+        UserError: no such file, or it holds no plain keys.
+    """
+    return read_layer(_root_of(f"configuration/{name}") / "configuration", name)
 
 
 def check_tables() -> None:
-    """Check without importing anything that every row has its class and its YAML file.
+    """Check without importing anything that every row has its source and its YAML file.
 
     Raises:
         UserError: one line per row that points nowhere.
     """
-    tables: list[tuple[str, Mapping[str, Row], str]] = [
-        ("MODELS", MODELS, f"configuration/{MODEL_FOLDER}"),
-        ("DATASETS", DATASETS, f"configuration/{DATASET_FOLDER}"),
-        ("PARADIGMS", PARADIGMS, ""),
-    ]
-    problems = [line for table in tables for line in _table_problems(*table)]
-    if problems:
-        raise UserError("\n".join(problems))
+    paradigms = {name: row.run for name, row in PARADIGMS.items()}
+    planners = {name: row.planner for name, row in SETTINGS.items()}
+    raise_all(
+        [
+            *_EXTRA_PROBLEMS,
+            *_table_problems("MODELS", MODELS, MODEL_FOLDER),
+            *_table_problems("DATASETS", DATASETS, DATASET_FOLDER),
+            *_table_problems("NETS", NETS),
+            *_table_problems("PARADIGMS", paradigms),
+            *_table_problems("SETTINGS", planners),
+        ]
+    )
 
 
-def _table_problems(title: str, table: Mapping[str, Row], folder: str) -> Iterator[str]:
+def _table_problems(title: str, table: Mapping[str, Row], folder: str = "") -> Iterator[str]:
     key = title.lower().removesuffix("s")  # a YAML file names itself: `model: patchcore`, `dataset: mtd`
     seen: dict[Row, str] = {}
     for name, row in table.items():
-        where = f"configuration/registration.py: {title}[{name!r}]"
-        module, attribute = row
-        source = module.replace(".", "/") + ".py"
-        if not _has_line(ROOT / source, rf"(class|def) {re.escape(attribute)}\b"):
-            yield f"{where}: {source} has no {attribute}; write it or correct the row"
-        if folder and not _has_line(ROOT / folder / f"{name}.yaml", rf"{key}: {re.escape(name)}\s*(#|$)"):
-            yield f"{where}: {folder}/{name}.yaml is missing or has no line '{key}: {name}'"
+        file = ROOT if name not in _EXTRA_ROWS.get(title, {}) else EXTRA
+        where = f"{'' if file == ROOT else f'{file}/'}{ROWS_FILE}: {title}[{name!r}]"
+        yaml = f"configuration/{folder}/{name}.yaml"
+        if not _has_line(source(row), rf"((class|def) {re.escape(row[1])}\b|{re.escape(row[1])}(: .+?)? = )"):
+            yield f"{where}: {row[0].replace('.', '/')}.py has no {row[1]}; write it or correct the row"
+        if folder and not _has_line(_root_of(yaml) / yaml, rf"{key}: {re.escape(name)}\s*(#|$)"):
+            yield f"{where}: {yaml} is missing or has no line '{key}: {name}'"
         if row in seen:
             yield f"{where}: the same row as {seen[row]!r}; keep one name"
         seen[row] = name
+
+
+def _root_of(name: str) -> Path:
+    """Return this tree if it has the file of this name, or nobody has; else the folder of one's own."""
+    return ROOT if EXTRA is None or (ROOT / name).is_file() else EXTRA
 
 
 def _has_line(path: Path, pattern: str) -> bool:
     if not path.is_file():
         return False
     return re.search(rf"^{pattern}", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
+def _add_extra() -> tuple[dict[str, dict[str, Row]], list[str]]:
+    """Add the rows of the folder of one's own; return them, and what is wrong with them."""
+    if EXTRA is None:
+        return {}, []
+    try:
+        rows = extra_rows(EXTRA)
+    except UserError as error:
+        return {}, [str(error)]
+    problems = []
+    for title, table in (("MODELS", MODELS), ("DATASETS", DATASETS), ("NETS", NETS)):
+        taken = [name for name in rows[title] if name in table]
+        problems += [
+            f"{EXTRA / ROWS_FILE}: {title}[{name!r}]: the name is taken; choose another" for name in taken
+        ]
+        table.update({name: row for name, row in rows[title].items() if name not in taken})
+    return rows, problems
+
+
+_EXTRA_ROWS, _EXTRA_PROBLEMS = _add_extra()  # here, since the flags' choices are made of the tables at once

@@ -2,18 +2,26 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from configuration import registration
 from configuration.checks import check_names, check_nets, check_tasks, check_values
 from configuration.coercion import coerced
 from configuration.command_line import Request
 from configuration.errors import UserError
-from configuration.merge import Layer, Value, by_net, merge, nearest, raise_all, read_layer, unknown_keys
+from configuration.merge import Layer, Value, by_net, merge, nearest, raise_all, unknown_keys
 from configuration.options import DEFAULTS, FLAG_ONLY
 
-TRAIN_FILE = "2_train_base/centralized_learning.yaml"
 BACKBONE_KEY = "_backbone"  # of nets that carry a backbone; the framework reads it, no Params has it
 OPTIONAL_KEYS = frozenset({"num_epochs"})  # declared by the methods that train in epochs
+
+
+class Files(NamedTuple):
+    """The YAML files of a run, by their names under configuration/; of several, a later one is stronger."""
+
+    dataset: str
+    train: tuple[str, ...]
+    model: str
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class Resolved:
         plain: the framework's keys, each of the type that its hint says.
         method: the keys of the method's own, as YAML reads them.
         dataset: the keys of the data set's own, as YAML reads them.
-        files: the YAML files of data set, training and method.
+        files: the YAML files that the keys come from.
     """
 
     setting: str
@@ -35,7 +43,7 @@ class Resolved:
     plain: Layer
     method: Layer
     dataset: Layer
-    files: tuple[str, str, str]
+    files: Files
 
     @property
     def nets(self) -> tuple[str, str]:
@@ -59,7 +67,7 @@ def resolve(request: Request, hints: Mapping[str, object]) -> Resolved:
     layers = _read(files)
     typed = {key: value for key, value in request.values.items() if key not in FLAG_ONLY}
     merged = merge(*layers, typed)
-    names["net"] = _text("net", merged.get("net", Value("", files[-1])))
+    names["net"] = _text("net", merged.get("net", Value("", files.model)))
     backbone = _backbone(names["net"], merged)
     plain, type_problems = coerced(merged, hints, (str(names["net"].value), str(backbone.value)))
     method = {key: merged[key] for key in layers[2] if key.startswith("_") and key != BACKBONE_KEY}
@@ -90,28 +98,26 @@ def _names(request: Request, hints: Mapping[str, object]) -> dict[str, Value]:
     return names
 
 
-def _files(names: Layer) -> tuple[str, str, str]:
-    """Return the YAML files of a run, the weakest first."""
-    dataset, model = names["dataset"].value, names["model"].value
-    return (
-        f"{registration.DATASET_FOLDER}/{dataset}.yaml",
-        TRAIN_FILE,
-        f"{registration.MODEL_FOLDER}/{model}.yaml",
+def _files(names: Layer) -> Files:
+    return Files(
+        f"{registration.DATASET_FOLDER}/{names['dataset'].value}.yaml",
+        registration.PARADIGMS[names["paradigm"].value].train_files,
+        f"{registration.MODEL_FOLDER}/{names['model'].value}.yaml",
     )
 
 
-def _read(files: Sequence[str]) -> tuple[Layer, Layer, Layer]:
+def _read(files: Files) -> tuple[Layer, Layer, Layer]:
+    """Return the keys of the data set, the training and the method."""
     problems: list[str] = []
-    layers: list[Layer] = []
-    for file in files:
+    layers: dict[str, Layer] = {}
+    for file in (files.dataset, *files.train, files.model):
         try:
-            layer = read_layer(registration.ROOT / "configuration", file)
-            layers.append({key: value for key, value in layer.items() if key not in ("dataset", "model")})
+            layer = registration.layer(file)
+            layers[file] = {key: value for key, value in layer.items() if key not in ("dataset", "model")}
         except UserError as error:
             problems.append(str(error))
     raise_all(problems)
-    dataset, train, model = layers
-    return dataset, train, model
+    return layers[files.dataset], merge(*(layers[file] for file in files.train)), layers[files.model]
 
 
 def _backbone(net: Value, merged: Layer) -> Value:
@@ -133,7 +139,7 @@ def _text(key: str, value: Value) -> Value:
 def _undeclared(request: Request, declared: Layer, model: str) -> Iterator[str]:
     """Yield a line per typed key that no YAML file of this run declares."""
     for key, value in request.values.items():
-        needs = "num_epochs" if key == "transfer_num_epochs" else key
+        needs = _renamed().get(key, key)
         if needs in declared or key in FLAG_ONLY:
             continue
         if value.origin.startswith("--set") and needs == key:
@@ -154,15 +160,20 @@ def _misplaced(layers: Sequence[Layer], hints: Mapping[str, object], dataset: st
         yield from unknown_keys(plain, hints)
 
 
-def _missing(merged: Layer, hints: Mapping[str, object], files: Sequence[str]) -> Iterator[str]:
+def _missing(merged: Layer, hints: Mapping[str, object], files: Files) -> Iterator[str]:
     for key in hints:
         if key not in merged and key not in OPTIONAL_KEYS:
-            yield f"{' or '.join(files)}: key '{key}' is missing"
+            yield f"{' or '.join((files.dataset, *files.train, files.model))}: key '{key}' is missing"
 
 
 def _rehearsed(plain: Layer) -> Layer:
     """Return the keys with what --debug does to them: one epoch in every step, whatever else is asked for."""
     if not plain["debug"].value:
         return {**plain, "batch_limit": Value(None, "no --debug")}
-    short = {key: Value(1, "--debug") for key in ("num_epochs", "transfer_num_epochs") if key in plain}
+    short = {key: Value(1, "--debug") for key in ("num_epochs", *_renamed()) if key in plain}
     return {**plain, **short}
+
+
+def _renamed() -> dict[str, str]:
+    """Return the keys that a flag sets in one setting -> those that it sets in the others."""
+    return {own: key for row in registration.SETTINGS.values() for key, own in row.flag_keys.items()}

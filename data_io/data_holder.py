@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +10,21 @@ import torch
 from torch import Tensor
 
 from augmentation.fewshot import augment
-from configuration.config import RunConfig, Setting, SettingSection
+from configuration.config import RunConfig
 from configuration.errors import UserError
 from data_io.decode import Geometry, Pixels
-from data_io.images import HeldImages, Images, ImageTable, Progress
-from data_io.loaders import ScoringLoader, TrainLoader
+from data_io.images import HeldImages, Images, image_table
+from data_io.loaders import ScoringLoader, TrainLoader, with_reader
 from data_io.masks import MaskReader
-from data_io.records import Sample, Split, derive_seed
+from data_io.records import NO_NEEDS, FeatureReader, Needs, Sample, Split, derive_seed
 from data_io.split_file import replay
-from data_io.steps import PlannedStep, TestSet, plan
+from data_io.steps import PlannedStep, ShotCopies, TestSet, plan
+from data_io.table import Progress, Storage, Table
 from data_io.tasks import chosen_classes
 from data_io.tensor_store import TensorStore
-from dataset.base import DatasetBase
+from dataset.base import DatasetBase, Saturation
+
+Masks = Mapping[Sample, Pixels | None]  # None where an anomalous image has none, or an empty one
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,15 @@ class TestData:
         plan: which task, category and samples.
         loader: the images in the order of the samples.
         ground_truth_mask: (H, W) uint8 per sample; None where an anomalous image has no or an empty mask.
+        saturation: grey value of a mask -> when its defect counts as found; None if defects do not saturate.
+        share: share of each side that the crop of the images keeps.
     """
 
     plan: TestSet
     loader: ScoringLoader
     ground_truth_mask: tuple[Pixels | None, ...]
+    saturation: Mapping[int, Saturation] | None
+    share: float
 
 
 @dataclass(frozen=True)
@@ -57,19 +64,34 @@ class Step:
     tests: tuple[TestData, ...]
     decode_seconds: float
 
+    def with_features(self, read_features: FeatureReader | None) -> "Step":
+        """Return the step with batches that have the frozen features which the reader reads."""
+        tests = (replace(test, loader=with_reader(test.loader, read_features)) for test in self.tests)
+        return replace(self, train_loader=with_reader(self.train_loader, read_features), tests=tuple(tests))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run, ready to begin.
+
+    Args:
+        steps: in the order in which they run.
+        data_hash: of the chosen tasks' files.
+        notes: lines for the user, such as missing masks.
+    """
+
+    steps: tuple[Step, ...]
+    data_hash: str
+    notes: tuple[str, ...]
+
 
 class DataHolder:
     """Build the steps of a run: list, split, decode, and check everything before any training.
 
-    Attributes:
-        data_hash: of the chosen tasks' files; after `create`.
-        notes: lines for the user, such as missing masks; after `create`.
-
     Args:
         dataset_class: the loader of the data set.
         config: the run's configuration.
-        needs_labels: whether training batches carry labels and masks.
-        needs_reference: whether training comes with reference images.
+        needs: what the method needs besides images.
         store: the cache of decoded images; None for none.
         progress: wraps an iterable, given what it does and its length, with a progress bar.
     """
@@ -78,40 +100,50 @@ class DataHolder:
         self,
         dataset_class: type[DatasetBase],
         config: RunConfig,
-        needs_labels: bool = False,
-        needs_reference: bool = False,
+        needs: Needs = NO_NEEDS,
         store: TensorStore | None = None,
         progress: Progress = lambda items, _what, _total: items,
     ) -> None:
+        data = config.data
         self.config = config
-        self.needs_labels = needs_labels
-        self.needs_reference = needs_reference
-        self.store = store
-        self.progress = progress
-        self.dataset = dataset_class(config.data.root, config.dataset_params, config.run.seed)
-        self.geometry = Geometry(config.data.data_size, config.data.data_crop_size)
-        self.device = torch.device(config.run.device)
-        self.data_hash = ""
-        self.notes: list[str] = []
+        self.needs = needs
+        self.dataset = dataset_class(data.root, config.dataset_params, config.run.seed)
+        self.geometry = Geometry(data.data_size, data.data_crop_size)
+        self.storage = storage_of(config, store, progress)
 
-    def create(self) -> list[Step]:
-        """Return the steps in the order in which they run.
+    def create(self) -> Prepared:
+        """Return the steps of the run.
 
         Raises:
             UserError: a folder or class is missing, or a file cannot be read.
         """
-        self.notes += self.dataset.prepare()
+        prepared = self.dataset.prepare()
+        root, names = self.dataset.root, self.dataset.classes
         splits = self._splits()
-        self.data_hash = data_hash(self.dataset.root, splits.values())
-        planned = plan(splits, self.dataset.classes, self.config)
+        found = [note for class_id in splits for note in self.dataset.notes(class_id)]
+        hashed = data_hash(root, splits.values())
+        planned = plan(splits, names, self.config)
         if self.config.data.split_file is not None:
-            root = self.dataset.root
-            planned = replay(planned, self.config.data.split_file, splits, self.dataset.classes, root)
+            planned = replay(planned, self.config.data.split_file, splits, names, root)
         table = self._decode(planned)
         masks = self._masks(planned)
-        self.notes += _fewer_than_wanted(planned)
-        self.notes.append(self._described(planned, table))
-        return [self._step(number, step, table, masks) for number, step in enumerate(planned)]
+        marked = [self._training_masks(step) for step in planned]
+        steps = tuple(
+            self._step(number, step, table, masks, marked[number]) for number, step in enumerate(planned)
+        )
+        notes = (
+            *prepared,
+            *found,
+            *_without_mask("anomalous images", masks, "count for the image metrics only"),
+            *(note for step in planned for note in step.notes),
+            self._described(planned, table, hashed),
+            *(
+                note
+                for found_masks in marked
+                for note in _without_mask("labelled anomalies", found_masks, "have an empty one in training")
+            ),
+        )
+        return Prepared(steps, hashed, tuple(dict.fromkeys(notes)))
 
     def _splits(self) -> dict[int, Split]:
         """Return class id -> its samples, of the chosen tasks only."""
@@ -123,8 +155,7 @@ class DataHolder:
         for class_id in (class_id for class_ids in chosen.values() for class_id in class_ids):
             train, test = (tuple(self.dataset.samples(class_id, split)) for split in ("train", "test"))
             self._refuse_empty(class_id, train, test)
-            self.notes += self.dataset.notes(class_id)
-            splits[class_id] = Split(train, test)
+            splits[class_id] = Split(train=train, test=test)
         return splits
 
     def _refuse_empty(self, class_id: int, train: Sequence[Sample], test: Sequence[Sample]) -> None:
@@ -133,84 +164,68 @@ class DataHolder:
             if not samples:
                 raise UserError(
                     f"{name} has no {split} image under {self.dataset.root} "
-                    f"({self.config.data.root_origin}); complete the folder or choose another -tid"
+                    f"({self.config.data.root_origin}); complete the folder"
                 )
 
-    def _described(self, planned: Sequence[PlannedStep], table: ImageTable) -> str:
+    def _described(self, planned: Sequence[PlannedStep], table: Table, hashed: str) -> str:
         train = {sample for step in planned for sample in step.train}
         test = {sample for step in planned for test in step.tests for sample in test.samples}
         anomalous = sum(sample.image_label for sample in test)
         return (
             f"{self.config.run.dataset} in {self.dataset.root}: {len(train)} training images, "
             f"{len(test)} test images ({anomalous} anomalous), steps: {len(planned)}, "
-            f"kept in: {table.place}, data_hash: {self.data_hash}"
+            f"kept in: {table.place}, data_hash: {hashed}"
         )
 
-    def _decode(self, planned: Sequence[PlannedStep]) -> ImageTable:
-        samples = [
-            sample
-            for step in planned
-            for part in (step.train, *(t.samples for t in step.tests))
-            for sample in part
-        ]
-        return ImageTable(
-            list(dict.fromkeys(sample.path for sample in samples)),
-            self.geometry,
-            self.device,
-            self.config.data.data_memory_mb,
-            self.config.data.num_workers,
-            self.store,
-            self.progress,
-        )
+    def _decode(self, planned: Sequence[PlannedStep]) -> Table:
+        parts = [part for step in planned for part in (step.train, *(test.samples for test in step.tests))]
+        paths = dict.fromkeys(sample.path for part in parts for sample in part)
+        return image_table(list(paths), self.geometry, self.storage)
 
-    def _masks(self, planned: Sequence[PlannedStep]) -> dict[Sample, Pixels | None]:
+    def _masks(self, planned: Sequence[PlannedStep]) -> Masks:
         """Return the ground truth of the test images, at the size of the pixel metrics."""
         data = self.config.data
         tested = dict.fromkeys(sample for step in planned for test in step.tests for sample in test.samples)
-        masks = self._read_masks(list(tested), data.mask_size, data.mask_crop_size)
-        missing = [sample for sample, mask in masks.items() if mask is None]
-        if missing:
-            first = missing[0].path
-            self.notes.append(
-                f"{len(missing)} anomalous images without a mask, such as {first}, "
-                "count for the image metrics only"
-            )
-        return masks
+        return self._read_masks(list(tested), data.mask_size, data.mask_crop_size)
 
-    def _read_masks(
-        self, samples: Sequence[Sample], size: int | None, crop: int | None
-    ) -> dict[Sample, Pixels | None]:
-        threshold, workers = self.dataset.mask_threshold, self.config.data.num_workers
-        reader = MaskReader(size, crop, self.geometry.share, threshold, self.store, workers)
-        return reader.read(samples, self.progress)
+    def _read_masks(self, samples: Sequence[Sample], size: int | None, crop: int | None) -> Masks:
+        reader = MaskReader(size, crop, self.geometry.share, self.dataset.mask_threshold, self.storage)
+        return reader.read(samples)
 
     def _step(
-        self, number: int, plan: PlannedStep, table: ImageTable, masks: Mapping[Sample, Pixels | None]
+        self, number: int, plan: PlannedStep, table: Table, masks: Masks, training_masks: Masks
     ) -> Step:
         tests = tuple(
             TestData(
                 plan=test,
-                loader=ScoringLoader(table, table.rows_of(test.samples), self.config.data.valid_batch_size),
+                loader=ScoringLoader(table, _rows(table, test.samples), self.config.data.valid_batch_size),
                 ground_truth_mask=tuple(masks[sample] for sample in test.samples),
+                saturation=self._saturation(test),
+                share=self.geometry.share,
             )
             for test in plan.tests
         )
         decode_seconds = table.seconds * len(plan.train) / len(table)
-        return Step(number, plan, self._train_loader(plan, table), tests, decode_seconds)
+        return Step(number, plan, self._train_loader(plan, table, training_masks), tests, decode_seconds)
 
-    def _train_loader(self, plan: PlannedStep, table: ImageTable) -> TrainLoader:
-        data, setting = self.config.data, self.config.setting
-        rows = table.rows_of(plan.train)
+    def _saturation(self, test: TestSet) -> Mapping[int, Saturation] | None:
+        classes = self.dataset.classes
+        return self.dataset.saturation(classes.index(test.category)) if test.category in classes else None
+
+    def _train_loader(self, plan: PlannedStep, table: Table, masks: Masks) -> TrainLoader:
+        data = self.config.data
+        rows = _rows(table, plan.train)
         images: Images = table
-        label, mask = self._labels(plan) if self.needs_labels else (None, None)
-        if self.config.run.setting is Setting.FEWSHOT and setting.fewshot_data_aug:
-            images, mask = augmented(table, rows, mask, setting, plan.task.generator("few-shot augmentation"))
-            label = None if label is None else label.repeat_interleave(1 + setting.fewshot_num_dg)
+        label, mask = self._labels(plan, masks) if self.needs.labels else (None, None)
+        if plan.copies is not None:
+            generator = plan.task.generator("few-shot augmentation")
+            images, mask = augmented(table, rows, mask, plan.copies, generator)
+            label = None if label is None else label.repeat_interleave(1 + plan.copies.count)
             rows = torch.arange(len(images.key))
-        reference = self._reference(plan, table) if self.needs_reference else None
+        reference = self._reference(plan, table) if self.needs.reference else None
         return TrainLoader(images, rows, data.train_batch_size, label, mask, reference, data.batch_limit)
 
-    def _labels(self, plan: PlannedStep) -> tuple[Tensor, Tensor]:
+    def _labels(self, plan: PlannedStep, masks: Masks) -> tuple[Tensor, Tensor]:
         """Return the labels (N,) and the masks (N, H, W) of training images, in their geometry.
 
         Raises:
@@ -222,19 +237,18 @@ class DataHolder:
                 f"{self.config.run.model}: {plan.task.name} has no labelled anomaly to learn from; "
                 "raise anomaly_cap or leave the task out"
             )
-        masks = self._read_masks(train, self.geometry.resize, self.geometry.crop)
-        missing = [sample.path for sample, mask in masks.items() if mask is None]
-        if missing:
-            self.notes.append(
-                f"{len(missing)} labelled anomalies without a mask, such as {missing[0]}, "
-                "have an empty one in training"
-            )
         blank = np.zeros((self.geometry.crop, self.geometry.crop), np.uint8)
         found = [masks[sample] for sample in train]
         stacked = np.stack([blank if mask is None else mask for mask in found])
         return torch.tensor([sample.image_label for sample in train]), torch.from_numpy(stacked)
 
-    def _reference(self, plan: PlannedStep, table: ImageTable) -> Tensor:
+    def _training_masks(self, plan: PlannedStep) -> Masks:
+        """Return the ground truth of the training images in their geometry, where the method needs it."""
+        if not self.needs.labels:
+            return {}
+        return self._read_masks(plan.train, self.geometry.resize, self.geometry.crop)
+
+    def _reference(self, plan: PlannedStep, table: Table) -> Tensor:
         """Return the rows of the normal images that a method compares with, those of a small number first.
 
         Raises:
@@ -248,16 +262,24 @@ class DataHolder:
                 f"{plan.task.name} has {len(normal)}; --set ref_num={len(normal)}"
             )
         order = torch.randperm(len(normal), generator=plan.task.generator("reference images"))
-        return table.rows_of(normal)[order[:wanted]]
+        return _rows(table, normal)[order[:wanted]]
 
 
-def _fewer_than_wanted(planned: Sequence[PlannedStep]) -> Iterator[str]:
-    """Yield a line per draw that took all there is, and not as many as were asked for."""
-    for step in planned:
-        for key in ("fewshot_exm", "semi_anomaly_num", "transfer_target_sample_num"):
-            wanted, drawn = (step.drawn.get(name, 0) for name in (key, "drawn"))
-            if isinstance(wanted, int) and isinstance(drawn, int) and 0 < drawn < wanted:
-                yield f"{step.task.name}: {key} is {wanted}, and there are only {drawn} to draw"
+def _without_mask(what: str, masks: Masks, so: str) -> Iterator[str]:
+    """Yield a line where images lack their mask."""
+    missing = [sample.path for sample, mask in masks.items() if mask is None]
+    if missing:
+        yield f"{len(missing)} {what} without a mask, such as {missing[0]}, {so}"
+
+
+def storage_of(config: RunConfig, store: TensorStore | None, progress: Progress) -> Storage:
+    """Return how the tables of a run are read, and where they may be kept."""
+    data = config.data
+    return Storage(torch.device(config.run.device), data.data_memory_mb, data.num_workers, store, progress)
+
+
+def _rows(table: Table, samples: Iterable[Sample]) -> Tensor:
+    return table.rows_of(sample.path for sample in samples)
 
 
 def data_hash(root: Path, splits: Iterable[Split]) -> str:
@@ -270,18 +292,17 @@ def data_hash(root: Path, splits: Iterable[Split]) -> str:
 
 
 def augmented(
-    table: ImageTable, rows: Tensor, mask: Tensor | None, setting: SettingSection, generator: torch.Generator
+    table: Table, rows: Tensor, mask: Tensor | None, copies: ShotCopies, generator: torch.Generator
 ) -> tuple[HeldImages, Tensor | None]:
     """Return each of these images followed by its generated copies, which have keys of their own.
 
     The masks (N, H, W) are transformed with their images.
     """
-    kinds, num_generated = setting.fewshot_aug_type, setting.fewshot_num_dg
-    image, mask = augment(table.read(rows), mask, kinds, num_generated, generator)
-    what = (kinds, 1 + num_generated, generator.initial_seed())
+    image, mask = augment(table.read(rows), mask, copies.kinds, copies.count, generator)
+    what = (copies.kinds, 1 + copies.count, generator.initial_seed())
     keys = [
         key if copy == 0 else derive_seed(key, *what, position, copy)
         for position, key in enumerate(table.key[rows].tolist())
-        for copy in range(1 + num_generated)
+        for copy in range(1 + copies.count)
     ]
     return HeldImages(image, torch.tensor(keys)), mask

@@ -47,4 +47,5 @@ def add_anomalies(split: Split, count: int, overlap: bool, rng: random.Random, a
     anomalies = [sample for sample in split.test if sample.image_label == 1]
     drawn = draw(anomalies, min(count, floor_share(anomaly_cap, len(anomalies))), rng)
     removed = frozenset() if overlap else frozenset(drawn)
-    return Split((*split.train, *drawn), tuple(sample for sample in split.test if sample not in removed))
+    kept = tuple(sample for sample in split.test if sample not in removed)
+    return Split(train=(*split.train, *drawn), test=kept)

@@ -18,8 +18,8 @@ class Extractor(Protocol):
 
     layers: tuple[str, ...]
 
-    def extract(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the feature maps of (B, 3, H, W) images, independent of the batch they come in."""
+    def extract(self, batch: ScoringBatch) -> dict[str, Tensor]:
+        """Return the feature maps of a batch, those of an image independent of the others."""
 
     def fingerprint(self) -> str:
         """Return what the features depend on besides the image."""
@@ -60,7 +60,7 @@ class FeatureCache:
         self._memory_limit = self._memory_left
         self._memory: dict[int, dict[str, Tensor]] = {}
 
-    def __call__(self, batch: ScoringBatch) -> dict[str, Tensor]:
+    def read(self, batch: ScoringBatch) -> dict[str, Tensor]:
         """Return layer -> (B, C, h, w) float32 on the device."""
         keys = batch.image_key.tolist()
         features = self._from_memory(keys) or self._from_disk(keys) or self._extract(batch, keys)
@@ -92,9 +92,7 @@ class FeatureCache:
         return features
 
     def _extract(self, batch: ScoringBatch, keys: Sequence[int]) -> dict[str, Tensor]:
-        features = {
-            layer: maps.float().contiguous() for layer, maps in self.backbone.extract(batch.image).items()
-        }
+        features = {layer: maps.float().contiguous() for layer, maps in self.backbone.extract(batch).items()}
         self.num_extracted += len(keys)
         if self.store is not None:
             names = [f"{key:016x}" for key in keys]

@@ -1,13 +1,15 @@
-"""Batches of decoded images: slices of the image table, made float on the device."""
+"""Batches of decoded images: slices of a table, made float on the device."""
 
 import math
 from collections.abc import Iterator
+from copy import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from data_io.images import Images
-from data_io.records import ScoringBatch, TrainBatch
+from data_io.records import FeatureReader, ScoringBatch, TrainBatch, with_features
 
 
 class TrainLoader:
@@ -21,7 +23,12 @@ class TrainLoader:
         ground_truth_mask: (N, H, W) uint8, or None likewise.
         reference_rows: (R,) int64 rows of normal images to compare with, or None where none are needed.
         batch_limit: batches in one pass at the most; None for all.
+
+    Attributes:
+        read_features: reads the frozen features of a batch; None for none.
     """
+
+    read_features: FeatureReader | None = None
 
     def __init__(
         self,
@@ -55,12 +62,17 @@ class TrainLoader:
         """Yield the images of these rows (M,) in this order, in batches; rows may repeat."""
         for part in rows.split(self.batch_size)[: self.num_batches(len(rows))]:
             chosen = self._rows[part]
-            yield TrainBatch(
+            batch = TrainBatch(
                 image=read_float(self._images, chosen),
                 image_key=self._images.key[chosen],
                 image_label=self._on_device(self.image_label, part),
                 ground_truth_mask=self._on_device(self._mask, part),
             )
+            yield with_features(batch, self.read_features)
+
+    def for_scoring(self) -> "ScoringLoader":
+        """Return the same images without labels and masks."""
+        return with_reader(ScoringLoader(self._images, self._rows, self.batch_size), self.read_features)
 
     def _kept(self, num_rows: int) -> Tensor:
         """Return the rows that the batch limit leaves: spread evenly, since drawn anomalies come last."""
@@ -77,7 +89,13 @@ class TrainLoader:
 
 
 class ScoringLoader:
-    """The test images of one task, in file order: images and keys, nothing else."""
+    """The test images of one task, in file order: images, keys and frozen features, nothing else.
+
+    Attributes:
+        read_features: reads the frozen features of a batch; None for none.
+    """
+
+    read_features: FeatureReader | None = None
 
     def __init__(self, images: Images, rows: Tensor, batch_size: int) -> None:
         self._images = images
@@ -92,11 +110,22 @@ class ScoringLoader:
     def __iter__(self) -> Iterator[ScoringBatch]:
         """Yield every image once."""
         for part in self._rows.split(self.batch_size):
-            yield ScoringBatch(image=read_float(self._images, part), image_key=self._images.key[part])
+            batch = ScoringBatch(image=read_float(self._images, part), image_key=self._images.key[part])
+            yield with_features(batch, self.read_features)
 
     def pixels(self, row: int) -> Tensor:
         """Return one image as (3, H, W) uint8, for pictures."""
         return self._images.read(self._rows[row : row + 1])[0]
+
+
+Loader = TypeVar("Loader", TrainLoader, ScoringLoader)
+
+
+def with_reader(loader: Loader, read_features: FeatureReader | None) -> Loader:
+    """Return a loader of the same images, whose batches have the frozen features that the reader reads."""
+    bound = copy(loader)
+    bound.read_features = read_features
+    return bound
 
 
 def read_float(images: Images, rows: Tensor) -> Tensor:

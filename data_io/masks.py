@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_io.decode import Pixels, blank_mask, decode_mask
-from data_io.images import Progress
 from data_io.records import Sample, derive_seed, file_identity
-from data_io.tensor_store import TensorStore
+from data_io.table import Storage
 
 
 @dataclass(frozen=True)
@@ -21,25 +20,23 @@ class MaskReader:
         crop: side of the central crop, in pixels; None: the share of `size` that the image's crop keeps.
         share: share of each side that the crop of the image keeps.
         threshold: smallest grey value that counts as marked.
-        store: the cache of decoded masks; None for none.
-        num_workers: decoding threads.
+        storage: the cache of decoded masks, and how they are read.
     """
 
     size: int | None
     crop: int | None
     share: float
     threshold: int
-    store: TensorStore | None
-    num_workers: int
+    storage: Storage
 
-    def read(self, samples: Sequence[Sample], progress: Progress) -> dict[Sample, Pixels | None]:
+    def read(self, samples: Sequence[Sample]) -> dict[Sample, Pixels | None]:
         """Return each sample's mask (h, w) uint8; None where an anomalous image has none or an empty one.
 
         Raises:
             UserError: a mask cannot be read or has another size than its image.
         """
-        with ThreadPoolExecutor(max(1, self.num_workers)) as pool:
-            masks = progress(pool.map(self._mask, samples), "masks", len(samples))
+        with ThreadPoolExecutor(max(1, self.storage.num_workers)) as pool:
+            masks = self.storage.progress(pool.map(self._mask, samples), "masks", len(samples))
             return dict(zip(samples, masks, strict=True))
 
     def _mask(self, sample: Sample) -> Pixels | None:
@@ -48,14 +45,15 @@ class MaskReader:
         present = [path for path in sample.mask_paths if path.exists()]
         if not present:
             return None
-        if self.store is None:
+        store = self.storage.store
+        if store is None:
             return self._decoded(sample)
         parts = (*map(file_identity, present), self.size, self.crop, self.share, self.threshold)
         name = f"{derive_seed(0, *parts):016x}"
-        found = self.store.get("masks", name)
+        found = store.get("masks", name)
         if found is None:
             found = self._decoded(sample)
-            self.store.put("masks", name, np.zeros((0, 0), np.uint8) if found is None else found)
+            store.put("masks", name, np.zeros((0, 0), np.uint8) if found is None else found)
         return found if found is not None and found.size else None
 
     def _decoded(self, sample: Sample) -> Pixels | None:

@@ -1,11 +1,10 @@
 """The shared vocabulary: samples, splits, tasks and batches."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -82,11 +81,19 @@ class Task:
     step: int
     seed: int
 
+    @property
+    def has_shots(self) -> bool:
+        """Whether it is learned from a handful of images: in few-shot learning, on a transfer's target."""
+        return self.setting == "fewshot" or (self.setting == "transfer" and self.step > 0)
+
     def generator(self, purpose: str) -> torch.Generator:
         """Return a CPU generator of this task's own, so that no draw depends on another."""
         return torch.Generator().manual_seed(
             derive_seed(self.seed, self.setting, self.id, self.step, purpose)
         )
+
+
+FeatureReader = Callable[["ScoringBatch"], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -96,15 +103,27 @@ class ScoringBatch:
     Args:
         image: (B, 3, H, W) float32 in [0, 1].
         image_key: (B,) int64, equal for equal image content; what the feature cache is keyed by.
+        features: layer -> (B, C, h, w) of the frozen backbone, read through the cache when the first is asked
+            for; empty without a frozen backbone.
     """
 
     image: Tensor
     image_key: Tensor
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The height and width of the images, in pixels."""
+        return self.image.shape[2], self.image.shape[3]
+
+    def maps(self, layers: Sequence[str]) -> list[Tensor]:
+        """Return the features of these layers, in this order."""
+        return [self.features[layer] for layer in layers]
 
 
 @dataclass(frozen=True)
 class TrainBatch(ScoringBatch):
-    """A batch of training images; the last two are None unless the method declares `needs_labels`.
+    """A batch of training images; the last two are None unless the method needs labels.
 
     Args:
         image_label: (B,) int64, 0 or 1.
@@ -115,6 +134,82 @@ class TrainBatch(ScoringBatch):
     ground_truth_mask: Tensor | None = None
 
 
+Batch = TypeVar("Batch", bound=ScoringBatch)
+
+
+class LazyFeatures(Mapping[str, Tensor]):
+    """The frozen feature maps of a batch by layer, read once, when the first of them is asked for.
+
+    Args:
+        read: reads the maps of a batch.
+        batch: the batch, without features.
+    """
+
+    def __init__(self, read: FeatureReader, batch: ScoringBatch) -> None:
+        self.read = read
+        self._batch = batch
+        self._found: Mapping[str, Tensor] | None = None
+
+    def forget(self) -> None:
+        """Hold the maps no longer; who asks again has them read again."""
+        self._found = None
+
+    def _maps(self) -> Mapping[str, Tensor]:
+        if self._found is None:
+            self._found = self.read(self._batch)
+        return self._found
+
+    def __getitem__(self, layer: str) -> Tensor:
+        """Return the map of a layer."""
+        return self._maps()[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the layers."""
+        return iter(self._maps())
+
+    def __len__(self) -> int:
+        """Return the number of layers."""
+        return len(self._maps())
+
+
+def with_features(batch: Batch, read: FeatureReader | None) -> Batch:
+    """Return the batch with its frozen features; as it is where nobody reads any."""
+    return batch if read is None else replace(batch, features=LazyFeatures(read, batch))
+
+
+def view_of(batch: Batch, image: Tensor, image_key: Tensor) -> Batch:
+    """Return a batch of other images made of those of a batch, with frozen features of their own.
+
+    Args:
+        batch: the images that the views are made of.
+        image: (B, 3, H, W) float32 in [0, 1].
+        image_key: (B,) int64; see `view_key`.
+    """
+    view = replace(batch, image=image, image_key=image_key, features={})
+    return with_features(view, batch.features.read if isinstance(batch.features, LazyFeatures) else None)
+
+
+def view_key(image_key: Tensor, purpose: str, number: int) -> Tensor:
+    """Return the (B,) keys of views of images with these keys; each purpose numbers its own."""
+    return torch.tensor([derive_seed(key, purpose, number) for key in image_key.tolist()])
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method needs besides images, to learn from or to compare with.
+
+    Args:
+        labels: training batches with labels and masks.
+        reference: normal images to compare with.
+    """
+
+    labels: bool = False
+    reference: bool = False
+
+
+NO_NEEDS = Needs()
+
+
 class BatchLoader(Protocol):
     """The training images of one task, on the device, in batches.
 
@@ -123,9 +218,9 @@ class BatchLoader(Protocol):
     Attributes:
         num_images: N.
         batch_size: images in a batch.
-        image_label: (N,) int64 on the CPU; None unless the method declares `needs_labels`.
+        image_label: (N,) int64 on the CPU; None unless the method needs labels.
         reference_image: (R, 3, H, W) float32 in [0, 1], `ref_num` of the normal images; None unless the
-            method declares `needs_reference`.
+            method needs reference images.
     """
 
     num_images: int
@@ -144,36 +239,3 @@ class BatchLoader(Protocol):
 
     def num_batches(self, num_rows: int) -> int:
         """Return the number of batches that `in_order` makes of so many rows."""
-
-
-class ImageReader(Protocol):
-    """Decoded images by row."""
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-
-    def read(self, rows: Tensor) -> Tensor:
-        """Return the images of these rows as (B, 3, H, W) uint8 on the device."""
-
-
-class Bar(Protocol):
-    """A progress bar that its loop moves on by itself."""
-
-    def update(self, n: int = 1) -> object:
-        """Count n more as done."""
-
-    def set_postfix_str(self, s: str, refresh: bool = True) -> None:
-        """Show a text behind the bar."""
-
-
-class _NoBar:
-    def update(self, n: int = 1) -> None:
-        """Show nothing."""
-
-    def set_postfix_str(self, s: str, refresh: bool = True) -> None:
-        """Show nothing."""
-
-
-def no_bar(_what: str, _total: int) -> AbstractContextManager[Bar]:
-    """Return a bar that is never seen."""
-    return nullcontext(_NoBar())

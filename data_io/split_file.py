@@ -8,7 +8,7 @@ from typing import Any
 
 from configuration.errors import UserError
 from data_io.records import Sample, Split
-from data_io.steps import POOLED, PlannedStep
+from data_io.steps import ALL_CLASSES, PlannedStep
 
 
 def replay(
@@ -53,14 +53,14 @@ class _Lookup:
         self.by_name = by_name
         self.category_of = category_of
 
-    def samples(self, names: Sequence[str], category: str = POOLED) -> tuple[Sample, ...]:
+    def samples(self, names: Sequence[str], category: str = ALL_CLASSES) -> tuple[Sample, ...]:
         missing = [name for name in names if name not in self.by_name]
         if missing:
             raise UserError(
                 f"--split {self.path}: {missing[0]} is not in the data set; set -dp to the same data"
             )
         found = (self.by_name[name] for name in names)
-        return tuple(sample for sample in found if category in (POOLED, self.category_of[sample]))
+        return tuple(sample for sample in found if category in (ALL_CLASSES, self.category_of[sample]))
 
 
 def _replayed(step: PlannedStep, record: Mapping[str, Any], lookup: _Lookup) -> PlannedStep:
@@ -68,7 +68,9 @@ def _replayed(step: PlannedStep, record: Mapping[str, Any], lookup: _Lookup) -> 
         replace(test, samples=lookup.samples(record["test"][str(test.task_id)], test.category))
         for test in step.tests
     )
-    return replace(step, train=lookup.samples(record["train"]), tests=tests, drawn=record["setting_params"])
+    return replace(
+        step, train=lookup.samples(record["train"]), tests=tests, drawn=record["setting_params"], notes=()
+    )
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -1,17 +1,14 @@
-"""The steps of a run: what is trained on, and what is tested after it, in every setting."""
+"""The steps of a run: what is trained on, and what is tested after it; `data_io/settings/` plans them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from configuration.config import RunConfig, Setting, SettingSection
-from data_io.draws import task_rng
-from data_io.fewshot import take_shots
-from data_io.noisy import add_noise
+from configuration import registration
+from configuration.config import RunConfig, ShotAugType
 from data_io.records import Sample, Split, Task
-from data_io.semi import add_labelled_anomalies
 from data_io.tasks import chosen_classes
 
-POOLED = "all"  # category of the test set that holds every category of a task
+ALL_CLASSES = "all"  # category of the test set that holds every class of a task
 
 
 @dataclass(frozen=True)
@@ -22,11 +19,26 @@ class TestSet:
         task_id: the tested task.
         category: name of the class; "all" for all classes of a task together.
         samples: the test images, in the order listed by the data set.
+        is_whole: whether these are all test images of the task.
     """
 
     task_id: int
     category: str
     samples: tuple[Sample, ...]
+    is_whole: bool
+
+
+@dataclass(frozen=True)
+class ShotCopies:
+    """The augmented copies that training images get.
+
+    Args:
+        kinds: what is done to them.
+        count: copies of each image, besides the image itself.
+    """
+
+    kinds: tuple[ShotAugType, ...]
+    count: int
 
 
 @dataclass(frozen=True)
@@ -36,9 +48,11 @@ class PlannedStep:
     Args:
         task: what the method is told.
         train: the training images; shots come in the order of their draw, drawn anomalies last.
-        tests: the test sets; the last one of a task stands for the whole task.
+        tests: the test sets.
         is_fresh: whether a new model starts here; else the last step's model goes on.
         drawn: the setting's parameters and, as "drawn", the number of images really drawn; JSON-able.
+        copies: augmented copies of the training images; None for none.
+        notes: lines for the user, such as fewer images than asked for.
     """
 
     task: Task
@@ -46,10 +60,12 @@ class PlannedStep:
     tests: tuple[TestSet, ...]
     is_fresh: bool
     drawn: Mapping[str, object]
+    copies: ShotCopies | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class _TaskRecords:
+class TaskRecords:
     """The samples of one task: all of them, and the test samples by category."""
 
     id: int
@@ -58,16 +74,41 @@ class _TaskRecords:
 
     @property
     def name(self) -> str:
+        """The category or categories."""
         return "+".join(self.test_by_category)
 
     def tests(self, test: tuple[Sample, ...]) -> tuple[TestSet, ...]:
         """Return one test set per category and, where there are several, the pooled one; of `test` only."""
         kept = frozenset(test)
-        found = [
-            TestSet(self.id, category, tuple(sample for sample in samples if sample in kept))
+        is_single = len(self.test_by_category) == 1
+        found = tuple(
+            TestSet(self.id, category, tuple(sample for sample in samples if sample in kept), is_single)
             for category, samples in self.test_by_category.items()
-        ]
-        return (*found, TestSet(self.id, POOLED, test)) if len(found) > 1 else tuple(found)
+        )
+        return found if is_single else (*found, TestSet(self.id, ALL_CLASSES, test, is_whole=True))
+
+    def task(self, step: int, config: RunConfig) -> Task:
+        """Return what a method may know of the task."""
+        return Task(self.id, self.name, config.run.setting, step, config.run.seed)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a setting makes of a task.
+
+    Args:
+        split: what is trained on and tested.
+        params: what to write about it in the row; see `PlannedStep.drawn`.
+        notes: lines for the user.
+    """
+
+    split: Split
+    params: Mapping[str, object] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+Planner = Callable[[Sequence[TaskRecords], Sequence[TaskRecords], RunConfig], tuple[PlannedStep, ...]]
+Draw = Callable[[TaskRecords, RunConfig], Drawn]
 
 
 def plan(splits: Mapping[int, Split], names: Sequence[str], config: RunConfig) -> tuple[PlannedStep, ...]:
@@ -84,106 +125,60 @@ def plan(splits: Mapping[int, Split], names: Sequence[str], config: RunConfig) -
     run = config.run
     chosen = chosen_classes((*run.train_task_ids, *run.valid_task_ids), len(names), config.data.num_task)
     records = {
-        task_id: _TaskRecords(
+        task_id: TaskRecords(
             task_id,
             Split(
-                tuple(sample for class_id in class_ids for sample in splits[class_id].train),
-                tuple(sample for class_id in class_ids for sample in splits[class_id].test),
+                train=tuple(sample for class_id in class_ids for sample in splits[class_id].train),
+                test=tuple(sample for class_id in class_ids for sample in splits[class_id].test),
             ),
-            {names[class_id]: tuple(splits[class_id].test) for class_id in class_ids},
+            {names[class_id]: splits[class_id].test for class_id in class_ids},
         )
         for task_id, class_ids in chosen.items()
     }
-    trained = [records[task_id] for task_id in run.train_task_ids]
-    tested = [records[task_id] for task_id in run.valid_task_ids]
-    if run.setting is Setting.CONTINUAL:
-        return _continual(trained, config)
-    if run.setting is Setting.TRANSFER:
-        return _transfer(trained[0], tested[0], config)
-    if len(trained) == 1:
-        return (_independent(trained[0], tested, config),)
-    return tuple(_independent(record, [record], config) for record in trained)
-
-
-def _task(record: _TaskRecords, step: int, config: RunConfig) -> Task:
-    return Task(record.id, record.name, config.run.setting.value, step, config.run.seed)
-
-
-def _independent(trained: _TaskRecords, tested: Sequence[_TaskRecords], config: RunConfig) -> PlannedStep:
-    """Plan a model of its own for one task; images that it trains on leave this task's test set."""
-    split, drawn = _draw(trained, config)
-    tests = [record.tests(split.test if record is trained else record.split.test) for record in tested]
-    return PlannedStep(_task(trained, 0, config), split.train, sum(tests, ()), is_fresh=True, drawn=drawn)
-
-
-def _continual(records: Sequence[_TaskRecords], config: RunConfig) -> tuple[PlannedStep, ...]:
-    """Plan one model that learns task after task and is tested on all tasks seen so far."""
-    tests = [record.tests(record.split.test) for record in records]
-    return tuple(
-        PlannedStep(
-            _task(record, step, config),
-            record.split.train,
-            sum(tests[: step + 1], ()),
-            is_fresh=step == 0,
-            drawn={},
-        )
-        for step, record in enumerate(records)
+    planner: Planner = registration.load(config.setting_row.planner)
+    trained, tested = (
+        [records[task_id] for task_id in task_ids] for task_ids in (run.train_task_ids, run.valid_task_ids)
     )
+    return planner(trained, tested, config)
 
 
-def _transfer(source: _TaskRecords, target: _TaskRecords, config: RunConfig) -> tuple[PlannedStep, ...]:
-    """Plan training on the source, then on a few images of the target; both are tested after each."""
-    num_shots = config.setting.transfer_target_sample_num
-    shots = take_shots(target.split, num_shots, task_rng(config.run.seed, "shots", target.name)).train
-    tests = source.tests(source.split.test) + target.tests(target.split.test)
-    wanted = {"transfer_target_sample_num": num_shots, "source": source.id, "target": target.id}
-    return (
-        PlannedStep(_task(source, 0, config), source.split.train, tests, True, {**wanted, "drawn": 0}),
-        PlannedStep(_task(target, 1, config), shots, tests, False, {**wanted, "drawn": len(shots)}),
-    )
+def plan_each(
+    trained: Sequence[TaskRecords],
+    tested: Sequence[TaskRecords],
+    config: RunConfig,
+    draw: Draw,
+    copies: ShotCopies | None = None,
+) -> tuple[PlannedStep, ...]:
+    """Plan a model of its own for each task, tested on that task; a single one is tested on all of `tested`.
 
-
-def _draw(record: _TaskRecords, config: RunConfig) -> tuple[Split, dict[str, object]]:
-    """Return the split that the setting makes of a task, and what to write about it in the row."""
-    keys, split = config.setting, record.split
-    match config.run.setting:
-        case Setting.NOISY:
-            rng = task_rng(config.run.seed, "noise", record.name)
-            noisy = add_noise(split, keys.noisy_ratio, keys.noisy_overlap, rng, keys.anomaly_cap)
-            return noisy, {
-                "noisy_ratio": keys.noisy_ratio,
-                "noisy_overlap": keys.noisy_overlap,
-                "anomaly_cap": keys.anomaly_cap,
-                "drawn": len(noisy.train) - len(split.train),
-            }
-        case Setting.SEMI:
-            rng = task_rng(config.run.seed, "labelled anomalies", record.name)
-            semi = add_labelled_anomalies(
-                split, keys.semi_anomaly_num, keys.semi_overlap, rng, keys.anomaly_cap, keys.semi_kind
+    Args:
+        trained: the tasks to train on.
+        tested: the tasks to test.
+        config: the run.
+        draw: makes the split of a task.
+        copies: augmented copies of the training images.
+    """
+    steps = []
+    for record in trained:
+        drawn = draw(record, config)
+        others = tested if len(trained) == 1 else [record]
+        tests = [other.tests(drawn.split.test if other is record else other.split.test) for other in others]
+        steps.append(
+            PlannedStep(
+                record.task(0, config),
+                drawn.split.train,
+                sum(tests, ()),
+                is_fresh=True,
+                drawn=drawn.params,
+                copies=copies,
+                notes=drawn.notes,
             )
-            return semi, {
-                "semi_anomaly_num": keys.semi_anomaly_num,
-                "semi_overlap": keys.semi_overlap,
-                "semi_kind": keys.semi_kind,
-                "anomaly_cap": keys.anomaly_cap,
-                "drawn": len(semi.train) - len(split.train),
-            }
-        case Setting.FEWSHOT:
-            rng = task_rng(config.run.seed, "shots", record.name)
-            few = take_shots(split, keys.fewshot_exm, rng)
-            return few, {**_fewshot_keys(keys), "drawn": len(few.train)}
-        case Setting.VANILLA | Setting.CONTINUAL | Setting.TRANSFER:
-            return split, {}
+        )
+    return tuple(steps)
 
 
-def _fewshot_keys(keys: SettingSection) -> dict[str, object]:
-    augmentation = {
-        "fewshot_num_dg": keys.fewshot_num_dg,
-        "fewshot_aug_type": list(keys.fewshot_aug_type),
-    }
-    return {
-        "fewshot_exm": keys.fewshot_exm,
-        "fewshot_data_aug": keys.fewshot_data_aug,
-        "fewshot_feat_aug": keys.fewshot_feat_aug,
-        **(augmentation if keys.fewshot_data_aug else {}),
-    }
+def fewer_than_wanted(name: str, key: str, wanted: int, found: int) -> tuple[str, ...]:
+    """Return a line where a draw took all there is, and not as many as the key asks for; else nothing."""
+    if not 0 < found < wanted:
+        return ()
+    return (f"{name}: {key} is {wanted}, and there are only {found} to draw",)

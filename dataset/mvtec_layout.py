@@ -73,7 +73,7 @@ class MVTecLayout(DatasetBase):
         read = self.tree_samples if self.is_rearranged(task_id) else self.release_samples
         found = read(task_id, split)
         if not found:
-            where = f"task {task_id} ({self.classes[task_id]}) under {self.category_folder(task_id) / split}"
+            where = f"class {self.classes[task_id]} under {self.category_folder(task_id) / split}"
             mend = f"set -dp to the folder that holds {self.contents(task_id)}"
             raise UserError(f"{self.name}: no image of {where}; {mend}")
         return found

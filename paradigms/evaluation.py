@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from arch.base import ModelBase, TaskPrediction
-from data_io.data_holder import DataHolder, TestData
-from data_io.steps import POOLED
+from data_io.data_holder import TestData
 from metric.evaluate import evaluate
 from paradigms.resizing import Maps, fit_maps
 from paradigms.saturated import saturated_metrics
@@ -42,17 +40,15 @@ class Evaluation:
         return np.array([sample.image_label for sample in self.test.plan.samples])
 
 
-def evaluate_tests(method: ModelBase, tests: Sequence[TestData], holder: DataHolder) -> list[Evaluation]:
+def evaluate_tests(method: ModelBase, tests: Sequence[TestData]) -> list[Evaluation]:
     """Return one evaluation per test set; a task of several categories is scored once."""
     found = []
-    for _, group in groupby(tests, key=lambda test: test.plan.task_id):
-        task_tests = list(group)
-        whole = task_tests[-1]  # the last test set of a task stands for the whole task
+    for whole in (test for test in tests if test.plan.is_whole):
         prediction = method.prediction(progress(whole.loader, "predict", len(whole.loader)))
         row_of = {sample: row for row, sample in enumerate(whole.plan.samples)}
-        for test in task_tests:
+        for test in (test for test in tests if test.plan.task_id == whole.plan.task_id):
             rows = [row_of[sample] for sample in test.plan.samples]
-            found.append(_evaluation(test, _part(prediction, rows), holder))
+            found.append(_evaluation(test, _part(prediction, rows)))
     return found
 
 
@@ -65,17 +61,14 @@ def _part(prediction: TaskPrediction, rows: Sequence[int]) -> TaskPrediction:
     )
 
 
-def _evaluation(test: TestData, prediction: TaskPrediction, holder: DataHolder) -> Evaluation:
+def _evaluation(test: TestData, prediction: TaskPrediction) -> Evaluation:
     samples = test.plan.samples
     scores, maps = prediction.image_score, prediction.anomaly_map
     image_label = np.array([sample.image_label for sample in samples])
     fitted = None if maps is None else fit_maps(maps, test.ground_truth_mask)
     extra: dict[str, float | None] = {}
-    if test.plan.category != POOLED:
-        class_id = holder.dataset.classes.index(test.plan.category)
-        saturation = holder.dataset.saturation(class_id)
-        if saturation is not None:
-            extra = saturated_metrics(samples, scores, maps, saturation, holder.geometry.share)
+    if test.saturation is not None:
+        extra = saturated_metrics(samples, scores, maps, test.saturation, test.share)
     return Evaluation(
         test=test,
         image_score=scores,

@@ -81,6 +81,5 @@ def _embeddings(loader: ScoringLoader, method: ModelBase) -> pictures.Array:
     """Return the (N, C) means of the deepest feature maps."""
     assert method.backbone is not None
     deepest = method.backbone.layers[-1]
-    return np.concatenate(
-        [method.features(batch)[deepest].flatten(2).mean(dim=2).cpu().numpy() for batch in loader]
-    )
+    maps = ((batch.features or method.backbone(batch.image))[deepest] for batch in loader)
+    return np.concatenate([found.flatten(2).mean(dim=2).cpu().numpy() for found in maps])

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from paradigms.provenance import LATER_KEYS
 from tools.checkpoint import load_training, require_agreement, save_training
 from tools.record_helper import ResultRow
 
@@ -52,7 +53,7 @@ class Checkpoints:
         """
         state = load_training(self.path)
         begun = f"--resume {self.path.parent}: begun with"
-        require_agreement(begun, state.pop("identity", {}), self.identity)
+        require_agreement(begun, {**LATER_KEYS, **state.pop("identity", {})}, self.identity)
         rows = tuple((number, ResultRow(**row)) for number, row in state.pop("rows"))
         return Standing(**state, rows=rows)
 

@@ -1,66 +1,117 @@
 """Build a method: seeded, with its pretrained backbone in place, frozen and cached."""
 
+import functools
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from arch.base import ModelBase
+from arch.runtime import ImageReader
 from configuration import registration
-from configuration.config import RunConfig
+from configuration.config import RunConfig, method_values
 from configuration.errors import UserError
+from data_io.data_holder import storage_of
 from data_io.feature_cache import FeatureCache
-from data_io.image_folder import folder_images
+from data_io.images import folder_images
 from data_io.records import derive_seed
+from data_io.table import Table
 from data_io.tensor_store import TensorStore
-from models.common.backbone import Backbone
-from models.common.trunk import POOLED
-from tools.progress import progress, progress_bar
+from models.backbones.backbone import Backbone
+from models.backbones.row import POOLED
+from tools.progress import progress
 from tools.weights import find_weights
 
 CHECKPOINTS_VARIABLE = "IMIAD_CHECKPOINTS"
 
 
-def build_method(config: RunConfig, store: TensorStore | None) -> tuple[ModelBase, str]:
-    """Return a new, untrained method and what the `weights` column says of its backbone.
+@dataclass(frozen=True)
+class Built:
+    """A new, untrained method, and what the runner lends it.
+
+    Args:
+        method: the method.
+        weights: what the `weights` column says of its backbone.
+        features: reads its frozen features through the cache; None without a frozen backbone.
+        folder_images: reads its image folder at a side in pixels.
+    """
+
+    method: ModelBase
+    weights: str
+    features: FeatureCache | None
+    folder_images: Callable[[int], ImageReader]
+
+
+def build_method(config: RunConfig, store: TensorStore | None) -> Built:
+    """Build the method of a run.
 
     The random start depends on the run's seed only: every task's model starts from the same weights.
 
     Raises:
         UserError: the pretrained weights cannot be had or do not fit.
     """
-    for key in ("layer", "layers"):
-        if POOLED in getattr(config.params, key, ()):
-            raise UserError(
-                f"{config.origin[f'_{key}']}: _{key} names {POOLED}, which is no map; leave it out"
-            )
+    _refuse_pooled_maps(config)
     make_deterministic(derive_seed(config.run.seed, "model"))
     try:
         method: ModelBase = registration.load(registration.MODELS[config.run.model])(config, config.params)
     except ValueError as error:  # a layer that the backbone lacks, a width that does not fit
         raise UserError(f"--model {config.run.model} with --net {config.run.net}: {error}") from error
-    method.bar = progress_bar
+    method.net.to(method.device)  # a method that has forgotten one of them is told so here
     if config.train.compile:
         compile_net(method)
+    reader = _folder_reader(method, config, store)
     if method.image_folder is not None:
-        images = folder_images(method.image_folder, config.data, method.device, store, progress)
-        method.folder_images = images
-    if method.backbone is None:
-        return method, ""
-    wanted, side = method.backbone.input_size, config.data.data_crop_size
+        reader(config.data.data_crop_size)  # a folder that cannot be read is named before anything is trained
+    weights = prepare_backbone(method, config)
+    features = None
+    if method.backbone is not None and method.has_frozen_backbone:
+        memory_mb = config.data.feature_memory_mb
+        features = FeatureCache(method.backbone, store, memory_mb, method.device, config.run.amp)
+    return Built(method, weights, features, reader)
+
+
+def _refuse_pooled_maps(config: RunConfig) -> None:
+    for key in ("_layer", "_layers"):
+        if POOLED in method_values(config).get(key, ()):
+            raise UserError(f"{config.origin[key]}: {key} names {POOLED}, which is no map; leave it out")
+
+
+def _folder_reader(
+    method: ModelBase, config: RunConfig, store: TensorStore | None
+) -> Callable[[int], ImageReader]:
+    """Return what reads the method's image folder, each size once."""
+    storage = storage_of(config, store, progress)
+
+    @functools.cache
+    def read(side: int) -> Table:
+        if method.image_folder is None:
+            raise LookupError(f"{config.run.model} names no image folder")
+        return folder_images(method.image_folder, side, storage)
+
+    return read
+
+
+def prepare_backbone(method: ModelBase, config: RunConfig) -> str:
+    """Give the backbone its weights and freeze it where it is a frozen one; return what the row says of it.
+
+    Raises:
+        UserError: the weights cannot be had or do not fit, or the images have another size than it takes.
+    """
+    backbone = method.backbone
+    if backbone is None:
+        return ""
+    wanted, side = backbone.input_size, config.data.data_crop_size
     if wanted is not None and wanted != (side, side):
         raise UserError(
             f"data_crop_size {side}: {config.run.backbone} takes {wanted[0]}; --set data_crop_size"
         )
-    weights = load_pretrained(method, config)
-    method.backbone.to(method.device)
+    weights = load_pretrained(backbone, config)
+    backbone.to(method.device)
     method.freeze_backbone()
-    if method.has_frozen_backbone:
-        method.feature_reader = FeatureCache(
-            method.backbone, store, config.data.feature_memory_mb, method.device, config.run.amp
-        )
-    return method, weights
+    return weights
 
 
 def compile_net(method: ModelBase) -> None:
@@ -80,18 +131,16 @@ def compile_net(method: ModelBase) -> None:
             part.compile()
 
 
-def load_pretrained(method: ModelBase, config: RunConfig) -> str:
-    """Put the weights that `-w` asks for into the method's backbone; return what the row says of them."""
-    if method.backbone is None:
-        raise ValueError("the method has no backbone")
+def load_pretrained(backbone: Backbone, config: RunConfig) -> str:
+    """Put the weights that `-w` asks for into a backbone; return what the row says of them."""
     name = config.run.backbone
     extra = os.environ.get(CHECKPOINTS_VARIABLE, "").split(os.pathsep)
     folders = [registration.ROOT / "checkpoints", *(Path(folder) for folder in extra if folder)]
-    state, described = find_weights(name, config.run.weights, folders)
+    state, described = find_weights(name, backbone.source, config.run.weights, folders)
     if state is None:
         return described
     try:
-        is_partial = method.backbone.load_weights(state, config.run.partial_weights)
+        is_partial = backbone.load_weights(state, config.run.partial_weights)
     except ValueError as error:
         mend = "" if config.run.partial_weights else ", or --partial-weights"
         raise UserError(f"-w {config.run.weights}: {error}; give a file of {name}{mend}") from error

@@ -23,7 +23,9 @@ def saturated_metrics(
     saturation: Mapping[int, Saturation],
     share: float,
 ) -> dict[str, float | None]:
-    """Return `<kind>_auroc` and `<kind>_spro_<limit>` of the good images with each kind, and the means.
+    """Return `<kind>_auroc` and `<kind>_spro_<limit>` of the good images with each kind, and their means.
+
+    A kind without a mask that marks anything has no sPRO; the mean is over the kinds that have one.
 
     Args:
         samples: N test images of one category.
@@ -46,9 +48,9 @@ def saturated_metrics(
             areas = au_spro(maps, [_channels(sample, saturation, share) for sample in chosen])
             values |= {f"spro_{limit}": area for limit, area in (areas or {}).items()}
         found[kind.removesuffix("_anomalies")] = values
+    names = dict.fromkeys(name for values in found.values() for name in values)
     means = {
-        name: float(np.mean([values[name] for values in found.values()]))
-        for name in next(iter(found.values()), {})
+        name: float(np.mean([values[name] for values in found.values() if name in values])) for name in names
     }
     found["mean"] = means
     return {f"{kind}_{name}": value for kind, values in found.items() for name, value in values.items()}

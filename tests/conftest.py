@@ -10,6 +10,13 @@ from dataset._example import Example
 from main import main
 
 Rows = list[dict[str, str]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the contract tests be pointed at one method, one's own included."""
+    parser.addoption("--method", help="the only method that tests/contract/test_every_method.py tries")
+
+
 RunProgram = Callable[..., Rows]
 
 

@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ METHODS = '''
 
 from dataclasses import dataclass
 from typing import Literal
+
+from data_io.records import Needs
 
 
 class Bank:
@@ -33,13 +36,14 @@ class Bank:
     nets = ("resnet18", "wide_resnet50", "timm/*")
     settings = ("vanilla", "fewshot", "continual", "noisy", "transfer")
     setting_reason = "it learns from normal images alone"
-    needs_reference = False
+    paradigms = ("c2d",)
+    needs = Needs()
     rotates_features = True
     train_aug_types = ("normal",)
 
     @classmethod
-    def unsupported(cls, config):
-        return "patches of 99 do not exist" if config.params.patch_size == 99 else None
+    def unsupported(cls, config, params):
+        return "patches of 99 do not exist" if params.patch_size == 99 else None
 
 
 class Trained:
@@ -50,12 +54,13 @@ class Trained:
     nets = ("net_trained",)
     settings = ("vanilla", "semi", "fewshot", "continual", "noisy", "transfer")
     setting_reason = ""
-    needs_reference = True
+    paradigms = ("c2d",)
+    needs = Needs(reference=True)
     rotates_features = False
     train_aug_types = ("normal", "cutpaste")
 
     @classmethod
-    def unsupported(cls, config):
+    def unsupported(cls, config, params):
         return None
 
 
@@ -138,6 +143,12 @@ class House:
             path.write_text(text)
         source = registration.ROOT / "configuration/2_train_base"
         shutil.copytree(source, self.train.parent)
+        planners = [row.planner for row in registration.SETTINGS.values()]
+        for module, name in (*registration.NETS.values(), *planners):
+            path = self.root / f"{module.replace('.', '/')}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a") as file:
+                file.write(f"{name} = None\n")
 
 
 @contextmanager
@@ -149,8 +160,8 @@ def stub_house(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
         "ROOT": root,
         "MODELS": {"bank": ("stub_arch.methods", "Bank"), "trained": ("stub_arch.methods", "Trained")},
         "DATASETS": {"bolts": ("stub_dataset.bolts", "Bolts")},
-        "NETS": {**registration.NETS, "net_trained": (registration.OWN, "the net of trained")},
-        "PARADIGMS": {"c2d": ("stub_arch.methods", "run")},
+        "NETS": {**registration.NETS, "net_trained": ("stub_arch.methods", "Trained")},
+        "PARADIGMS": {"c2d": replace(registration.PARADIGMS["c2d"], run=("stub_arch.methods", "run"))},
     }
     for name, table in tables.items():
         monkeypatch.setattr(registration, name, table)

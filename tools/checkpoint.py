@@ -2,7 +2,8 @@
 
 import pickle
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,40 +32,55 @@ def save_model(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, s
     own = {name: _own(tensor) for name, tensor in state.items()}
     with replacing(path) as temporary:
         try:
-            save_file(own, temporary, {**metadata, _CHECKSUM: _checksum(own)})
+            save_file(own, temporary, {**metadata, _CHECKSUM: _checksum(own, own.__getitem__)})
         except SafetensorError as error:  # the library's name for an error of the disk
             raise OSError(str(error)) from error
 
 
-def load_model(path: Path, expected: Mapping[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read what `save_model` wrote.
+def check_model(path: Path, expected: Mapping[str, str], defaults: Mapping[str, str]) -> None:
+    """Check that a file is a whole model which was made as expected; one tensor at a time is in memory.
 
     Args:
         path: the file.
         expected: metadata that must agree, such as the model.
-
-    Returns:
-        The state on the CPU, and the metadata.
+        defaults: metadata that files of earlier versions lack.
 
     Raises:
         UserError: the file is missing, damaged, not from `save_model`, or of another model.
     """
+    with _opened(path) as file:
+        metadata = dict(file.metadata() or {})
+        if _CHECKSUM not in metadata:
+            raise UserError(f"{path}: not written by --save-model; weights of a net go to --weights")
+        if metadata[_CHECKSUM] != _checksum(file.keys(), file.get_tensor):
+            raise UserError(f"{path}: damaged (wrong checksum); save the model again")
+    require_agreement(f"{path}: trained with", {**defaults, **metadata}, expected)
+
+
+def load_model(path: Path) -> dict[str, Tensor]:
+    """Return the state, on the CPU, in a file that `check_model` has passed, if it is still the same.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    with _opened(path) as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if (file.metadata() or {}).get(_CHECKSUM) != _checksum(state, state.__getitem__):
+            raise UserError(f"{path}: damaged (wrong checksum); save the model again")
+    return state
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, "pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            yield file
     except OSError as error:
         raise UserError(
             f"{path}: no model to load ({error.strerror or error}); save one with --save-model"
         ) from error
     except SafetensorError as error:
         raise UserError(f"{path}: damaged, or no safetensors file ({error}); save the model again") from error
-    if _CHECKSUM not in metadata:
-        raise UserError(f"{path}: not written by --save-model; weights of a net go to --weights")
-    if metadata.pop(_CHECKSUM) != _checksum(state):
-        raise UserError(f"{path}: damaged (wrong checksum); save the model again")
-    require_agreement(f"{path}: trained with", metadata, expected)
-    return state, metadata
 
 
 def require_agreement(begun: str, found: Mapping[str, str], expected: Mapping[str, str]) -> None:
@@ -88,11 +104,11 @@ def _own(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
-def _checksum(state: Mapping[str, Tensor]) -> str:
+def _checksum(names: Iterable[str], tensor: Callable[[str], Tensor]) -> str:
     """Return the CRC-32 over names and values, which the format itself does not hold."""
     check = 0
-    for name in sorted(state):
-        flat = state[name].contiguous().reshape(-1).view(torch.uint8).numpy().data
+    for name in sorted(names):
+        flat = tensor(name).contiguous().reshape(-1).view(torch.uint8).numpy().data
         check = zlib.crc32(flat, zlib.crc32(name.encode(), check))
     return f"{check:08x}"
 

@@ -1,6 +1,6 @@
 """Pictures of results: maps over images, scores of a task, embeddings, augmented shots.
 
-matplotlib is imported when the first figure is made, so that runs without pictures do not wait for it.
+matplotlib and scikit-learn are imported where they draw, so that runs without pictures do not wait for them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -85,9 +85,12 @@ def save_scores(path: Path, image_score: Array, image_label: Array, title: str) 
         histogram.hist(found, edges, color=color, alpha=0.65, label=f"{name} ({len(found)})")
     histogram.set(xlabel="image score", ylabel="images")
     histogram.legend(frameon=False)
-    false_rate, true_rate = _roc(image_score, image_label)
     curve.plot((0, 1), (0, 1), color="0.7", linewidth=1, linestyle="--")
-    curve.plot(false_rate, true_rate, color=_ANOMALOUS, linewidth=2, clip_on=False)
+    if np.ptp(image_label):
+        from sklearn.metrics import roc_curve
+
+        false_rate, true_rate, _ = roc_curve(image_label, image_score)
+        curve.plot(false_rate, true_rate, color=_ANOMALOUS, linewidth=2, clip_on=False)
     curve.set(
         xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1), aspect="equal"
     )
@@ -190,19 +193,6 @@ def _resize(values: Array, size: tuple[int, ...]) -> Array:
     """Return the nearest values on a grid of another (height, width)."""
     rows, columns = (np.arange(new) * old // new for new, old in zip(size, values.shape, strict=True))
     return np.asarray(values[rows[:, None], columns])
-
-
-def _roc(score: Array, label: Array) -> tuple[Array, Array]:
-    """Return the false and true positive rates at every threshold; both empty where a label is missing."""
-    if label.all() or not label.any():
-        return np.empty(0), np.empty(0)
-    order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(
-        np.diff(score[order], append=np.inf)
-    )  # of equal scores only the last is a threshold
-    true = np.concatenate([[0], np.cumsum(label[order])[last]])
-    false = np.concatenate([[0], last + 1]) - true
-    return false / false[-1], true / true[-1]
 
 
 def _principal(values: Array) -> tuple[Array, Array]:

@@ -1,8 +1,7 @@
 """Progress bars: only on a terminal, only for what takes longer than two seconds, gone when done."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -11,26 +10,15 @@ _DELAY_SECONDS = 2.0
 Item = TypeVar("Item")
 
 
-class Bar(Protocol):
-    """A bar that its loop moves on by itself."""
-
-    def update(self, n: int = 1) -> object:
-        """Count n more as done."""
-
-    def set_postfix_str(self, s: str, refresh: bool = True) -> None:
-        """Show a text behind the bar."""
-
-
 def progress(iterable: Iterable[Item], what: str, total: int | None = None) -> Iterator[Item]:
     """Yield the items and show how far they are; `total` where the iterable has no length."""
     with _bar(what, total, iterable) as items:
         yield from items
 
 
-def progress_bar(what: str, total: int | None) -> AbstractContextManager[Bar]:
-    """Return a bar, to use in a `with`, for a loop that reports counts by `update(n)`."""
-    bar: AbstractContextManager[Bar] = _bar(what, total)
-    return bar
+def progress_bar(what: str, total: int | None) -> Any:
+    """Return a bar of tqdm, to use in a `with`, for a loop that reports counts by `update(n)`."""
+    return _bar(what, total)
 
 
 def _bar(what: str, total: int | None, iterable: Iterable[Item] | None = None) -> Any:

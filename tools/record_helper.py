@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import hashlib
 import json
 import math
 import re
@@ -11,7 +10,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, get_type_hints
 
+from configuration.errors import UserError
 from tools.files import append_rows, check_columns, mendable
 
 METRICS = (
@@ -73,6 +74,7 @@ class ResultRow:
 
 
 COLUMNS = tuple(field.name for field in fields(ResultRow))
+_TYPES = get_type_hints(ResultRow)
 _IDENTITY = COLUMNS[: COLUMNS.index("seed") + 1]
 _SUMMARY_COLUMNS = (
     *_IDENTITY,
@@ -82,14 +84,18 @@ _SUMMARY_COLUMNS = (
 )
 
 
-def append(work_dir: Path, row: ResultRow) -> None:
+def append(work_dir: Path, row: ResultRow, suffix: str) -> None:
     """Append a row to results.csv and to the file of its setting under benchmark/.
+
+    Args:
+        work_dir: where the results go.
+        row: the row.
+        suffix: what the setting adds to the name of its file, such as "_5_num".
 
     Raises:
         UserError: a file has other columns, or cannot be written; then it holds its whole rows as before.
     """
     cells = [_cell(column, getattr(row, column)) for column in COLUMNS]
-    suffix = setting_suffix(row.setting, row.setting_params, row.valid_task)
     folder = work_dir / "benchmark" / row.setting / row.dataset / row.model / f"task_{row.train_task}"
     for path in (work_dir / "results.csv", folder / f"result{suffix}.csv"):
         append_rows(path, COLUMNS, [cells])
@@ -127,14 +133,46 @@ def append_summary(work_dir: Path, rows: Sequence[ResultRow], forgetting: Mappin
     append_rows(work_dir / "summary.csv", _SUMMARY_COLUMNS, [cells])
 
 
-def evaluated(work_dir: Path, run_id: str) -> set[tuple[int, int, str]]:
-    """Return (train_task, valid_task, valid_category) of the rows that a run has in results.csv."""
+def read(work_dir: Path, run_id: str | None = None) -> list[ResultRow]:
+    """Return the rows of results.csv in their order; a torn last line is none, and no file has no rows.
+
+    Args:
+        work_dir: where the results are.
+        run_id: the run whose rows are wanted; None for all.
+
+    Raises:
+        UserError: the file cannot be read, has other columns, or one of these rows a cell that is no value of
+            its column.
+    """
     path = work_dir / "results.csv"
     if not path.exists():
-        return set()
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["run_id"] == run_id]
-    return {(int(row["train_task"]), int(row["valid_task"]), row["valid_category"]) for row in rows}
+        return []
+    check_columns(path, COLUMNS)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); restore it or move it away") from error
+    whole = [line for line in lines if line.endswith("\n")]
+    lines_of = enumerate(csv.DictReader(whole), start=2)
+    return [_row(path, line, cells) for line, cells in lines_of if run_id in (None, cells["run_id"])]
+
+
+def _row(path: Path, line: int, cells: Mapping[str, str]) -> ResultRow:
+    try:
+        return ResultRow(**{column: _value(_TYPES[column], cells[column]) for column in COLUMNS})
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: line {line} is no row of results ({error}); mend or remove it") from error
+
+
+def _value(kind: object, cell: str) -> Any:
+    """Return what a cell holds, of the type of its column."""
+    if kind is str:
+        return cell
+    if kind is int:
+        return int(cell)
+    if kind in (float, float | None):
+        return float(cell) if cell else None
+    return json.loads(cell or "{}")
 
 
 def check_writable(work_dir: Path) -> None:
@@ -151,37 +189,6 @@ def check_writable(work_dir: Path) -> None:
     check_columns(work_dir / "summary.csv", _SUMMARY_COLUMNS)
     for path in (work_dir / "results.csv", *work_dir.glob("benchmark/*/*/*/task_*/result*.csv")):
         check_columns(path, COLUMNS)
-
-
-def setting_suffix(setting: str, setting_params: Mapping[str, object], valid_task: int) -> str:
-    """Return what a setting adds to the names of its result files and picture folders, such as "_5_num".
-
-    Raises:
-        ValueError: the setting does not exist, or a parameter of it is missing.
-    """
-    templates = {
-        "vanilla": "",
-        "semi": "_{semi_anomaly_num}_num",
-        "fewshot": "_{types}_{fewshot_exm}_shot",
-        "continual": f"_{valid_task}_task",
-        "noisy": "_{noisy_ratio}_ratio",
-        "transfer": "_from_{source}_to_{target}",
-    }
-    types = setting_params.get("fewshot_aug_type")
-    joined = "".join(types) if isinstance(types, (list, tuple)) else ""
-    try:
-        return templates[setting].format_map({**setting_params, "types": joined or "normal"})
-    except KeyError as error:
-        raise ValueError(f"no setting {setting} with the parameters {dict(setting_params)}") from error
-
-
-def config_hash(values: Mapping[str, object]) -> str:
-    """Return 12 hex digits that depend on the keys and values, not on their order.
-
-    The caller leaves out what cannot change a result, such as folders.
-    """
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 @functools.cache

@@ -8,18 +8,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from enum import Enum
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from tools.files import append_rows, mendable, replacing
 
 _SCORE_COLUMNS = ("step", "train_task", "valid_task", "path", "label", "image_score")
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_UNLIMITED = 10**9  # characters in a line of YAML: one key, one line
 
 
 @dataclass(frozen=True)
@@ -85,10 +82,10 @@ class RunFolder:
         """The name of the run: its start and six random hex digits."""
         return self.path.name
 
-    def save_config(self, values: Mapping[str, object], origin: Mapping[str, str]) -> None:
-        """Write config.yaml, see `config_text`."""
+    def save_config(self, text: str) -> None:
+        """Write config.yaml."""
         with replacing(self.path / "config.yaml") as temporary:
-            temporary.write_text(config_text(values, origin), encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
 
     def save_split(self, steps: Sequence[StepFiles]) -> None:
         """Write split.json, the files of every step, over what was there."""
@@ -169,26 +166,3 @@ class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - name of the standard library
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
-
-
-def config_text(values: Mapping[str, object], origin: Mapping[str, str]) -> str:
-    """Return the resolved configuration as YAML, one key per line, with a comment where its value is from."""
-    lines = [(_yaml_line(key, value), origin.get(key, "")) for key, value in values.items()]
-    width = max((len(line) for line, source in lines if source), default=0)
-    return "".join(f"{line:<{width}}  # {source}\n" if source else f"{line}\n" for line, source in lines)
-
-
-def _yaml_line(key: str, value: object) -> str:
-    text = yaml.safe_dump({key: _plain(value)}, default_flow_style=True, width=_UNLIMITED, allow_unicode=True)
-    return text.strip()[1:-1]  # without the braces
-
-
-def _plain(value: object) -> object:
-    """Return the value in the types that YAML knows."""
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

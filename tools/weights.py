@@ -29,24 +29,9 @@ _UNREADABLE = (  # what torch.load and safetensors raise on files with random by
     *(pickle.UnpicklingError, SafetensorError),
 )
 _TIMEOUT = 10.0  # seconds without an answer from the network
-_TORCHVISION = {  # our name -> torchvision's
-    "resnet18": "resnet18",
-    "wide_resnet50": "wide_resnet50_2",
-    "efficientnet_b5": "efficientnet_b5",
-    "vgg16": "vgg16",
-    "vit_b_16": "vit_b_16",
-}
-_TIMM = "timm/"
-_VIG_RELEASES = "https://github.com/huawei-noah/Efficient-AI-Backbones/releases/download"
-_VIG = {  # our name -> the authors' file
-    "vig_ti_224_gelu": "vig/vig_ti_74.5.pth",
-    "vig_s_224_gelu": "vig/vig_s_80.6.pth",
-    "vig_b_224_gelu": "vig/vig_b_82.6.pth",
-    "pvig_ti_224_gelu": "pyramid-vig/pvig_ti_78.5.pth.tar",
-    "pvig_s_224_gelu": "pyramid-vig/pvig_s_82.1.pth.tar",
-    "pvig_m_224_gelu": "pyramid-vig/pvig_m_83.1.pth.tar",
-    "pvig_b_224_gelu": "pyramid-vig/pvig_b_83.66.pth.tar",
-}
+_TIMM = "timm"  # the source of weights that timm names
+_TIMM_PREFIX = "timm/"  # before the names of its models
+_TORCHVISION = "torchvision:"  # before the name of torchvision's model
 
 
 class _Release(NamedTuple):
@@ -56,12 +41,14 @@ class _Release(NamedTuple):
     cached: Path
 
 
-def find_weights(name: str, weights: str, folders: Sequence[Path]) -> tuple[dict[str, Tensor] | None, str]:
+def find_weights(
+    name: str, source: str, weights: str, folders: Sequence[Path]
+) -> tuple[dict[str, Tensor] | None, str]:
     """Return the state dict of a backbone, and what the result rows say about its weights.
 
     Args:
-        name: resnet18, wide_resnet50, efficientnet_b5, vgg16, vit_b_16, one of the ViG nets, net_tiny or
-            timm/<model>.
+        name: of the backbone.
+        source: where its weights are published: an address, "torchvision:<model>" or "timm"; "" if nowhere.
         weights: "imagenet", "none" or the path of a .safetensors or .pth state dict.
         folders: where "imagenet" looks for <name>.safetensors or <name>.pth (timm_<model>.* for timm/<model>)
             before it turns to the library's cache and to a download.
@@ -77,9 +64,9 @@ def find_weights(name: str, weights: str, folders: Sequence[Path]) -> tuple[dict
     if weights != IMAGENET:
         path = Path(weights).expanduser()
         return read_state(path), path.name
-    path = _local_file(name, folders) or _library_file(name, folders)
+    path = _local_file(name, folders) or _library_file(name, source, folders)
     state = read_state(path)
-    return (_as_timm_names(name, state, path) if name.startswith(_TIMM) else state), IMAGENET
+    return (_as_timm_names(name, state, path) if source == _TIMM else state), IMAGENET
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -115,10 +102,10 @@ def _local_file(name: str, folders: Sequence[Path]) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _library_file(name: str, folders: Sequence[Path]) -> Path:
+def _library_file(name: str, source: str, folders: Sequence[Path]) -> Path:
     """Return the library's own copy of the weights, downloaded if need be."""
     goal = folders[0] if folders else Path("checkpoints")
-    release = _release(name)
+    release = _release(name, source)
     if release is None:
         raise UserError(
             f"-w imagenet: no weights of {name} are published; put a file of yours at "
@@ -135,24 +122,24 @@ def _library_file(name: str, folders: Sequence[Path]) -> Path:
     return release.cached
 
 
-def _release(name: str) -> _Release | None:
-    if name.startswith(_TIMM):
+def _release(name: str, source: str) -> _Release | None:
+    if source == _TIMM:
         return _timm_release(name)
-    if name in _VIG:  # the pyramids' files are called .pth.tar, and are what torch.save writes all the same
-        return _Release(f"{_VIG_RELEASES}/{_VIG[name]}", _cache_folder() / f"{name}.pth")
-    return _torchvision_release(name) if name in _TORCHVISION else None
+    if source.startswith(_TORCHVISION):
+        return _torchvision_release(source.removeprefix(_TORCHVISION))
+    return _Release(source, _cache_folder() / f"{name}.pth") if source else None
 
 
-def _torchvision_release(name: str) -> _Release:
+def _torchvision_release(model: str) -> _Release:
     models: Any = importlib.import_module("torchvision.models")  # here, as it is slow and seldom needed
-    url = models.get_model_weights(_TORCHVISION[name])["IMAGENET1K_V1"].url
+    url = models.get_model_weights(model)["IMAGENET1K_V1"].url
     return _Release(url, _cache_folder() / Path(url).name)
 
 
 def _timm_release(name: str) -> _Release | None:
     timm: Any = importlib.import_module("timm")
     hub: Any = importlib.import_module("huggingface_hub")
-    config = timm.get_pretrained_cfg(name.removeprefix(_TIMM))
+    config = timm.get_pretrained_cfg(name.removeprefix(_TIMM_PREFIX))
     if config is None or not config.hf_hub_id:
         return None
     file_name = config.hf_hub_filename or "model.safetensors"
@@ -168,7 +155,9 @@ def _as_timm_names(name: str, state: dict[str, Tensor], path: Path) -> dict[str,
     timm: Any = importlib.import_module("timm")
     overlay = {"state_dict": state}
     try:
-        net = timm.create_model(name.removeprefix(_TIMM), pretrained=True, pretrained_cfg_overlay=overlay)
+        net = timm.create_model(
+            name.removeprefix(_TIMM_PREFIX), pretrained=True, pretrained_cfg_overlay=overlay
+        )
     except RuntimeError as error:
         raise UserError(
             f"-w imagenet: {path} is not the file that timm publishes for {name} ({_first_line(error)}); "

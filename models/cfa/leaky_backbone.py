@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import fx, nn
 from torch.nn import functional as F
 
-from models.common.backbone import Backbone
+from models.backbones.backbone import Backbone
 
 RESNETS = ("resnet18", "wide_resnet50")
 SLOPE = 0.01  # of PyTorch's LeakyReLU, which the authors use as it is

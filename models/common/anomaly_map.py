@@ -13,6 +13,9 @@ from torch.nn import functional as F
 
 Sigma = float | tuple[float, float]
 
+# pixels: PatchCore and SPADE, section 3.3; PaDiM, section IV-B; the code of CFA, SimpleNet and DevNet
+SIGMA = 4.0
+
 TRUNCATE = 4.0  # standard deviations at which scipy's gaussian_filter cuts the kernel
 
 
@@ -35,7 +38,7 @@ class AnomalyMapper(nn.Module):
         self,
         grid: tuple[int, int],
         size: tuple[int, int],
-        sigma: Sigma = 4.0,
+        sigma: Sigma = SIGMA,
         align_corners: bool = False,
     ) -> None:
         super().__init__()
@@ -53,14 +56,14 @@ class AnomalyMapper(nn.Module):
 
 
 def level_maps(
-    level_scores: Sequence[Tensor], size: tuple[int, int], sigma: Sigma = 4.0, align_corners: bool = False
+    level_scores: Sequence[Tensor], size: tuple[int, int], sigma: Sigma = SIGMA, align_corners: bool = False
 ) -> Tensor:
     """Return the (L, B, H, W) maps of L levels, each with (B, h_l, w_l) scores."""
     mappers = [AnomalyMapper((s.shape[1], s.shape[2]), size, sigma, align_corners) for s in level_scores]
     return torch.stack([mapper.to(s.device)(s) for mapper, s in zip(mappers, level_scores, strict=True)])
 
 
-def mean_anomaly_map(level_scores: Sequence[Tensor], size: tuple[int, int], sigma: Sigma = 4.0) -> Tensor:
+def mean_anomaly_map(level_scores: Sequence[Tensor], size: tuple[int, int], sigma: Sigma = SIGMA) -> Tensor:
     """Return the (B, H, W) mean of the maps of several levels, each with (B, h_l, w_l) scores."""
     return level_maps(level_scores, size, sigma).mean(0)
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from models.common.backbone import Backbone
+from models.backbones.backbone import Backbone
 from models.common.image_pyramid import image_pyramid
 
 MOST_SCALES = 7  # the last one of a 64 pixel image, by which maps are measured, has one pixel

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.common.backbone import Backbone
+from models.backbones.backbone import Backbone
 from models.common.density import GaussianMemory, KernelDensity, NearestGaussian
 
 PROJECTION = 128  # width of the last hidden layer of the head

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from models.common.backbone import Backbone
+from models.backbones.backbone import Backbone
 from models.common.image_pyramid import image_pyramid
 from models.common.instance_head import InstanceHead
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from models.common.trunk import IMAGENET_MEAN, IMAGENET_STD
+from models.backbones.row import IMAGENET_MEAN, IMAGENET_STD
 from models.igd.layers import EnlargingBlock, EnlargingConv, ReducingBlock
 
 LEAST_SIDE = 64  # pixels; the decoder starts from one cell for each square of this side

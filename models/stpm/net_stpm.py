@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.common.backbone import Backbone
+from models.backbones.backbone import Backbone
 
 # classes of residual blocks and the norms that end their branches, in torchvision, timm and net_tiny
 LAST_NORMS = (("BasicBlock", "bn2"), ("Bottleneck", "bn3"), ("SeparableBlock", "norm2"))

@@ -1,5 +1,6 @@
 """What every registered method keeps, tried on the generated data set with small nets."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -8,18 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from arch.base import ModelBase
-from arch.gradient_method import GradientMethod
+from arch.base import ModelBase, Prediction, Runtime
+from arch.kinds.gradient import GradientMethod
 from configuration import registration
 from configuration.config import RunConfig, load_config
 from data_io.data_holder import DataHolder, Step
-from data_io.records import ScoringBatch
+from data_io.records import ScoringBatch, view_of
 from dataset._example import Example
-from paradigms.method_factory import build_method
+from paradigms.method_factory import Built, build_method
+from paradigms.step import fit
 from tests.conftest import RunProgram
 
 METHODS = sorted(registration.MODELS)
-TRAINED = [m for m in METHODS if issubclass(registration.load(registration.MODELS[m]), GradientMethod)]
 SETTING_WORDS = {
     "vanilla": ["-v", "-tid", "1"],
     "semi": ["-s", "-san", "4", "-tid", "1"],
@@ -41,6 +42,13 @@ SMALL = {  # keys of some methods that make them quick
 LONG = {"draem": "it learns from scratch; test_draem.py trains it long enough"}  # not in two batches
 
 
+def are_trained(methods: Sequence[str]) -> list[str]:
+    """Return those of the methods that are trained by gradient descent."""
+    return [
+        name for name in methods if issubclass(registration.load(registration.MODELS[name]), GradientMethod)
+    ]
+
+
 def quick_words(model: str) -> list[str]:
     """Return the words that give a method small images, a net which needs no download, and little to do."""
     method_class = registration.load(registration.MODELS[model])
@@ -58,18 +66,33 @@ def config_of(model: str, root: Path, work_dir: Path, *words: str) -> RunConfig:
     return load_config([*(words or SETTING_WORDS[setting]), *common, "-w", "none", "-g", "cpu", "--debug"])
 
 
-def trained(config: RunConfig) -> tuple[ModelBase, Step]:
-    method, _ = build_method(config, store=None)
-    step = DataHolder(Example, config, method.needs_labels, method.needs_reference).create()[0]
-    method.train_model(step.train_loader, step.plan.task)
-    return method, step
+def first_step(config: RunConfig, built: Built) -> Step:
+    step = DataHolder(Example, config, built.method.needs).create().steps[0]
+    return step.with_features(None if built.features is None else built.features.read)
 
 
-@pytest.fixture(scope="module", params=METHODS)
+def trained(config: RunConfig, **lent: Any) -> tuple[ModelBase, Step]:
+    built = build_method(config, store=None)
+    step = first_step(config, built)
+    fit(step, built.method, Runtime(built.method.device, **lent))
+    return built.method, step
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Try every method, or the one that the command line names."""
+    chosen = metafunc.config.getoption("--method")
+    methods = METHODS if chosen is None else [chosen]
+    if "model" in metafunc.fixturenames:
+        metafunc.parametrize("model", methods, scope="module")
+    if "trained_model" in metafunc.fixturenames:
+        metafunc.parametrize("trained_model", are_trained(methods))
+
+
+@pytest.fixture(scope="module")
 def learned(
-    request: pytest.FixtureRequest, example_root: Path, tmp_path_factory: pytest.TempPathFactory
+    model: str, example_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[RunConfig, ModelBase, Step]:
-    config = config_of(request.param, example_root, tmp_path_factory.mktemp("work"))
+    config = config_of(model, example_root, tmp_path_factory.mktemp("work"))
     return config, *trained(config)
 
 
@@ -96,7 +119,7 @@ def test_an_image_scores_the_same_alone_and_in_any_batch(learned: tuple[RunConfi
     method.net.eval()
     whole = method.predict_batch(batch).image_score
     for rows in ([0], [3, 1], [5, 4, 3, 2, 1, 0, 0]):
-        part = method.predict_batch(ScoringBatch(batch.image[rows], batch.image_key[rows])).image_score
+        part = method.predict_batch(view_of(batch, batch.image[rows], batch.image_key[rows])).image_score
         torch.testing.assert_close(part, whole[rows], rtol=1e-4, atol=1e-5)
 
 
@@ -122,11 +145,12 @@ def test_a_stain_raises_the_score(learned: tuple[RunConfig, ModelBase, Step]) ->
     if config.run.model in LONG:
         pytest.skip(LONG[config.run.model])
     method.net.eval()
-    clean = next(iter(step.train_loader)).image[:8]
+    batch = next(iter(step.train_loader.for_scoring()))
+    clean = batch.image[:8]
     stained = clean.clone()
     stained[:, :, 50:70, 50:70] = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
     scores = [
-        method.predict_batch(ScoringBatch(image, torch.arange(8) + offset)).image_score.mean()
+        method.predict_batch(view_of(batch, image, torch.arange(8) + offset)).image_score.mean()
         for image, offset in ((clean, 1000), (stained, 2000))
     ]
     assert scores[1] > scores[0]
@@ -134,7 +158,7 @@ def test_a_stain_raises_the_score(learned: tuple[RunConfig, ModelBase, Step]) ->
 
 def test_a_restored_state_scores_the_same(learned: tuple[RunConfig, ModelBase, Step]) -> None:
     config, method, step = learned
-    restored, _ = build_method(config, store=None)
+    restored = build_method(config, store=None).method
     restored.load_state_dict(method.state_dict())
     batch = first_batch(step)
     for each in (method, restored):
@@ -151,30 +175,46 @@ def test_the_same_seed_gives_the_same_scores(learned: tuple[RunConfig, ModelBase
     assert torch.equal(again.predict_batch(batch).image_score, method.predict_batch(batch).image_score)
 
 
-@pytest.mark.parametrize("model", TRAINED)
 def test_an_interrupted_training_goes_on_to_the_same_scores(
-    model: str, example_root: Path, tmp_path: Path
+    trained_model: str, example_root: Path, tmp_path: Path
 ) -> None:
-    config = config_of(model, example_root, tmp_path)
+    config = config_of(trained_model, example_root, tmp_path)
     config = replace(config, train=replace(config.train, num_epochs=2, checkpoint_every=1))
-    whole, _ = build_method(config, store=None)
     kept: list[dict[str, Any]] = []
-    whole.keep = lambda state: kept.append(deepcopy(state))
-    step = DataHolder(Example, config, whole.needs_labels, whole.needs_reference).create()[0]
-    whole.train_model(step.train_loader, step.plan.task)
-    going_on, _ = build_method(config, store=None)
-    going_on.interrupted = kept[0]
-    going_on.train_model(step.train_loader, step.plan.task)
+    whole, step = trained(config, keep=lambda state: kept.append(deepcopy(state)))
+    going_on, _ = trained(config, interrupted=kept[0])
     batch = first_batch(step)
     for each in (whole, going_on):
         each.net.eval()
     assert torch.equal(going_on.predict_batch(batch).image_score, whole.predict_batch(batch).image_score)
 
 
+@pytest.fixture
+def scored(model: str, monkeypatch: pytest.MonkeyPatch) -> list[ScoringBatch]:
+    """All that a method is given to score, the first batch among it, which no timing counts."""
+    method_class: type[ModelBase] = registration.load(registration.MODELS[model])
+    seen: list[ScoringBatch] = []
+    plain = method_class.predict_batch
+
+    def spied(method: ModelBase, batch: ScoringBatch) -> Prediction:
+        seen.append(batch)
+        return plain(method, batch)
+
+    monkeypatch.setattr(method_class, "predict_batch", spied)
+    return seen
+
+
+def test_every_setting_is_tried() -> None:
+    assert set(SETTING_WORDS) == set(registration.SETTINGS), "give the words of the new setting"
+
+
 @pytest.mark.parametrize("setting", SETTING_WORDS)
-@pytest.mark.parametrize("model", METHODS)
 def test_every_declared_setting_runs_and_no_other(
-    model: str, setting: str, run_program: RunProgram, capsys: pytest.CaptureFixture[str]
+    model: str,
+    setting: str,
+    run_program: RunProgram,
+    scored: list[ScoringBatch],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     method_class: type[ModelBase] = registration.load(registration.MODELS[model])
     words = [*SETTING_WORDS[setting], "-m", model, *quick_words(model), "-d", "_example", "-w", "none"]
@@ -187,3 +227,5 @@ def test_every_declared_setting_runs_and_no_other(
     assert len(rows) == ROWS.get(setting, 1)
     assert {row["setting"] for row in rows} == {setting}
     assert all(bool(row["pixel_auroc"]) == method_class.localizes for row in rows)
+    assert {type(batch) for batch in scored} == {ScoringBatch}, "no labels, no masks"
+    assert {name for batch in scored for name in vars(batch)} == {"image", "image_key", "features"}

@@ -10,8 +10,7 @@ import torch
 
 from arch.base import ModelBase
 from configuration import registration
-from data_io.data_holder import DataHolder, Step
-from dataset._example import Example
+from data_io.data_holder import Step
 from main import main
 from paradigms.method_factory import build_method
 from tests.conftest import read_rows
@@ -19,8 +18,9 @@ from tests.contract.test_every_method import (
     METHODS,
     ROWS,
     SETTING_WORDS,
-    TRAINED,
+    are_trained,
     config_of,
+    first_step,
     quick_words,
     trained,
 )
@@ -69,10 +69,11 @@ def test_what_was_learned_on_the_cpu_scores_the_same_on_the_gpu(
     config = config_of(model, example_root, tmp_path)
     method, step = trained(config)
     gpu_config = replace(config, run=replace(config.run, device=GPU))
-    moved, _ = build_method(gpu_config, store=None)
+    built = build_method(gpu_config, store=None)
+    moved = built.method
     moved.load_state_dict(method.state_dict())
     moved.net.to(GPU)
-    gpu_step = DataHolder(Example, gpu_config, method.needs_labels, method.needs_reference).create()[0]
+    gpu_step = first_step(gpu_config, built)
     expected = method.prediction(step.tests[0].loader)
     found = moved.prediction(gpu_step.tests[0].loader)
     spread = expected.image_score.std()
@@ -85,7 +86,7 @@ def test_what_was_learned_on_the_cpu_scores_the_same_on_the_gpu(
 
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
-@pytest.mark.parametrize("model", TRAINED)
+@pytest.mark.parametrize("model", are_trained(METHODS))
 def test_training_in_mixed_precision_gives_finite_scores(
     model: str, amp: str, example_root: Path, tmp_path: Path
 ) -> None:

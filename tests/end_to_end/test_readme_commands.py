@@ -1,23 +1,24 @@
-"""Every command of the README, run with small data, random weights and a small net."""
+"""Every command of the README and its pages, run with small data, random weights and a small net."""
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from configuration import registration
-from configuration.merge import read_layer
 from dataset.mvtec2d import MVTec2D
 from main import main
-from tests import readme
 from tests.conftest import read_rows
+from tests.documents import MANUAL, ROOT
 from tests.trees import Size, write_tree
-from tools import check_data, show_augmentation
 
-MAKEFILE = (readme.ROOT / "Makefile").read_text(encoding="utf-8")
-RUNS = sorted({line for line in readme.commands() if line.startswith("python3 main.py")})
-OTHERS = sorted(set(readme.commands()) - set(RUNS))
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+COMMANDS = sorted({line for page in MANUAL for line in page.commands})
+RUNS = [line for line in COMMANDS if line.startswith("python3 main.py ")]
+PROGRAMS = [line for line in COMMANDS if line.startswith("python3 -m ")]
+OTHERS = sorted(set(COMMANDS) - {*RUNS, *PROGRAMS})
 CATEGORIES = {"mvtec2d": MVTec2D.classes, "coad": None, "folder": None, "mtd": None}
 SIZE = Size(train=10, good=2, bad=2)
 SMALL = [word for key in ("data_size", "data_crop_size", "mask_size") for word in ("--set", f"{key}=64")]
@@ -37,9 +38,7 @@ def after(words: list[str], flag: str, default: str = "") -> str:
 
 def small_net(words: list[str]) -> list[str]:
     """Return the words that put net_tiny in the place of a larger backbone."""
-    layer = read_layer(
-        registration.ROOT / "configuration", f"{registration.MODEL_FOLDER}/{after(words, '-m')}.yaml"
-    )
+    layer = registration.layer(f"{registration.MODEL_FOLDER}/{after(words, '-m')}.yaml")
     net = after(words, "-n", str(layer["net"].value))
     return ["-n", "net_tiny"] if registration.is_backbone(net) else []
 
@@ -58,22 +57,27 @@ def test_a_run_gives_its_rows(line: str, data: dict[str, Path], tmp_path: Path) 
     assert all(row["image_auroc"] for row in rows)
 
 
-@pytest.mark.parametrize("line", OTHERS)
-def test_another_command_is_there(
+@pytest.mark.parametrize("line", PROGRAMS)
+def test_a_program_answers(
     line: str, data: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = shlex.split(line)
-    if words[0] == "make":
-        assert all(re.search(rf"^{target}:", MAKEFILE, re.MULTILINE) for target in words[1:])
-    elif words[0] == "source":
-        assert words[1] == ".venv/bin/activate"
-        assert re.search(r"^VENV := \.venv$", MAKEFILE, re.MULTILINE)
-    elif words[2] == "tools.show_augmentation":
-        sheet = tmp_path / "sheet.png"
-        place = ["-dp", str(data[after(words, "-d")]), "-o", str(sheet)]
-        assert show_augmentation.main([*words[3:], *place]) == 0
+    _, _, name, *words = shlex.split(line)
+    sheet = tmp_path / "sheet.png"
+    place = {"programs.show_augmentation": ["-o", str(sheet)], "programs.check_data": []}[name]
+    is_package = (ROOT / name.replace(".", "/")).is_dir()
+    program = import_module(f"{name}.__main__" if is_package else name)
+    assert program.main([*words, "-dp", str(data[after(words, "-d")]), *place]) == 0
+    if place:
         assert sheet.is_file()
     else:
-        assert words[:3] == ["python3", "-m", "tools.check_data"]
-        assert check_data.main([*words[3:], "-dp", str(data[after(words, "-d")])]) == 0
         assert "0 faults" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", OTHERS)
+def test_another_command_is_there(line: str) -> None:
+    command, *words = shlex.split(line)
+    if command == "make":
+        assert all(re.search(rf"^{target}:", MAKEFILE, re.MULTILINE) for target in words)
+    else:
+        assert (command, *words) == ("source", ".venv/bin/activate")
+        assert re.search(r"^VENV := \.venv$", MAKEFILE, re.MULTILINE)

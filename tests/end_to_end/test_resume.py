@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from arch.training_loop import TrainingLoop
+from arch.kinds.training_loop import TrainingLoop
 from main import main
 from paradigms.report import Report
 from tests.conftest import Rows, read_rows

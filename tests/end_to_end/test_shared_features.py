@@ -3,7 +3,8 @@
 import pytest
 from torch import Tensor
 
-from models.common.backbone import Backbone
+from data_io.records import ScoringBatch
+from models.backbones.backbone import Backbone
 from tests.conftest import RunProgram
 
 SIDE = ["--set", "data_size=64", "--set", "data_crop_size=64"]
@@ -23,9 +24,9 @@ def test_after_the_first_method_the_others_run_no_backbone(
     plain = Backbone.extract
     seen: list[int] = []
 
-    def counted(backbone: Backbone, image: Tensor) -> dict[str, Tensor]:
-        seen.append(len(image))
-        return plain(backbone, image)
+    def counted(backbone: Backbone, batch: ScoringBatch) -> dict[str, Tensor]:
+        seen.append(len(batch.image))
+        return plain(backbone, batch)
 
     monkeypatch.setattr(Backbone, "extract", counted)
     common = ["-v", "-n", "net_tiny", "-d", "_example", "-tid", "0", *SIDE]

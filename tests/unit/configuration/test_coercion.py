@@ -66,6 +66,13 @@ def test_yaml_1_1_s_off_gets_its_tip() -> None:
         coerce(False, Literal["off", "bf16"], BASE)
 
 
+def test_a_number_written_as_a_text_gets_its_tip_and_a_word_none() -> None:
+    for value, line in (("1e-3", "not '1e-3'; write 1.0e-03"), ("much", "not 'much'")):
+        with pytest.raises(ValueError, match="finite") as caught:
+            coerce(value, float, BASE)
+        assert str(caught.value) == f"must be a finite number, {line}"
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_no_finite_number_changes(value: float) -> None:
     assert coerce(value, float, BASE) == value

@@ -4,25 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from configuration.config import RunConfig, Setting, config_values, load_config
-from configuration.errors import UserError
+from configuration.config import config_values, load_config
 from tests.stub_house import House
+from tests.unit.configuration.loading import built, refused, trained
 
 pytestmark = pytest.mark.usefixtures("house")
-
-
-def refused(*words: str) -> list[str]:
-    with pytest.raises(UserError) as caught:
-        load_config(words)
-    return str(caught.value).splitlines()
-
-
-def built(house: House, *words: str) -> RunConfig:
-    return load_config((*house.vanilla, *words))
-
-
-def trained(*words: str, setting: str = "-v") -> RunConfig:
-    return load_config((setting, "-m", "trained", "-d", "bolts", "-g", "cpu", *words))
 
 
 def test_a_stronger_layer_wins_key_by_key(house: House) -> None:
@@ -116,7 +102,14 @@ def test_a_flag_without_a_use_is_refused(house: House) -> None:
     ]
     assert len(refused(*house.vanilla, "--set", "noisy_ratio=0.2", "--set", "anomaly_cap=0.5")) == 2
     assert len(refused(*house.vanilla, "--set", "ref_num=3")) == 1
-    assert "not built yet" in refused(*house.vanilla, "--num-round", "3")[0]
+    federated = "for federated training (f2d), which is not built yet"
+    assert refused(*house.vanilla, "--num-round", "3", "-fam", "mean") == [
+        f"--fed-aggregate-method: {federated}",
+        f"--num-round: {federated}",
+    ]
+    assert refused(*house.vanilla, "--set", "vis_num=3", "--no-vis") == [
+        "--set vis_num: has no effect without pictures, which --no-vis turns off"
+    ]
 
 
 def test_the_switches_of_pictures_and_cache_work_both_ways(house: House) -> None:
@@ -146,6 +139,10 @@ def test_epochs_of_a_transfer_run_are_those_of_the_second_step() -> None:
     assert (both.train.num_epochs, both.setting.transfer_num_epochs) == (9, 10)
     refusal = refused("-t", "-m", "bank", "-d", "bolts", *pair, "-ne", "10")
     assert refusal == ["--num-epochs: bank has no use for it; its YAML files have no 'num_epochs'"]
+    refusal = refused("-t", "-m", "bank", "-d", "bolts", *pair, "--set", "transfer_num_epochs=3")
+    assert refusal == [
+        "--set transfer_num_epochs: bank has no use for it; its YAML files have no 'num_epochs'"
+    ]
 
 
 def test_augmenting_shots_alone_means_rotation() -> None:
@@ -213,7 +210,23 @@ def test_numbers_that_no_optimiser_takes_are_refused() -> None:
     [
         (["--set", "net=[]"], "--set net: must be a name, not []"),
         (["--no-vis", "--vis-em"], "--vis-em: has no effect without pictures, which --no-vis turns off"),
+        (
+            ["--no-vis", "--set", "vis_num=3"],
+            "--set vis_num: has no effect without pictures, which --no-vis turns off",
+        ),
         (["--set", "mask_size=100000"], "--set mask_size: must be in 1 to 16384, not 100000"),
+        (
+            ["--set", "num_epochs=3"],
+            "--set num_epochs: no YAML file of this run has this key; did you mean 'transfer_num_epochs'?",
+        ),
+        (["-g", "x"], "--gpu-id: must be a whole number or cpu, not 'x'"),
+        (["-tid", "x"], "--train-task-id: must be a whole number or all, not 'x'"),
+        (["--set", "ref_num=3"], "--set ref_num: bank compares with no reference images"),
+        (["-tag", "cutpaste"], "--train-aug-type: bank has no use for cutpaste; use normal"),
+        (
+            ["--set", "mask_crop_size=64", "--set", "mask_size=native"],
+            "--set mask_crop_size: is no number of pixels of a mask of native size; leave it null",
+        ),
         (["-w", "None"], "--weights: must be imagenet or none or a path, not 'None'"),
     ],
 )
@@ -301,9 +314,14 @@ def test_loading_and_going_on_need_their_folders(house: House) -> None:
     assert "bank has no use for cutpaste; use normal" in refused(*house.vanilla, "-tag", "cutpaste")[0]
     assert "test images are never changed" in refused(*house.vanilla, "-vag", "cutpaste")[0]
     assert "no such file" in refused(*house.vanilla, "--split", "nowhere.json")[0]
+    file = str(house.bank)
+    assert f"no such file: {there}" in refused(*house.vanilla, "--split", there)[0]
+    assert f"no such folder: {file}" in refused(*house.vanilla, "--resume", file)[0]
+    assert f"no such folder: {file}" in refused(*house.vanilla, "--load-model", "--load-model-dir", file)[0]
+    assert built(house, "--resume", there, "--split", file).output.resume == house.root
 
 
 def test_the_record_names_setting_and_names(house: House) -> None:
     run = built(house, "--amp", "bf16").run
-    assert (run.paradigm, run.setting, run.model, run.dataset) == ("c2d", Setting.VANILLA, "bank", "bolts")
+    assert (run.paradigm, run.setting, run.model, run.dataset) == ("c2d", "vanilla", "bank", "bolts")
     assert (run.weights, run.seed, run.amp, run.device) == ("imagenet", 66, "bf16", "cpu")

@@ -114,6 +114,32 @@ def test_an_unknown_flag_takes_its_values_along() -> None:
     assert request.values["seed"].value == 3
 
 
+def test_questions_are_told_from_runs() -> None:
+    for words, answers in (
+        (["--list"], (True, False)),
+        (["--dry-run"], (False, True)),
+        (["-v"], (False, False)),
+    ):
+        request = parse(words)
+        assert (request.wants_list, request.wants_dry_run) == answers
+        assert request.values == {}
+
+
+@pytest.mark.parametrize("word", ["--help", "-h"])
+def test_help_names_every_flag(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse([word])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: main.py SETTING -m NAME -d NAME")
+    assert all(name in shown for name in (*NAMES, "--set KEY=VALUE", "--list", "--dry-run"))
+
+
+def test_the_epochs_of_a_transfer_are_those_of_its_second_step() -> None:
+    assert parse(["-t", "-ne", "3"]).values == {"transfer_num_epochs": Value(3, "--num-epochs")}
+    assert parse(["-c", "-ne", "3"]).values == {"num_epochs": Value(3, "--num-epochs")}
+
+
 def test_a_flag_without_its_value_is_refused() -> None:
     with pytest.raises(UserError, match="expected one argument"):
         parse(["-v", "--seed"])

@@ -23,6 +23,19 @@ def test_the_first_that_is_given_counts(monkeypatch: pytest.MonkeyPatch) -> None
     assert (folder, "./data" in origin) == (registration.ROOT / "data/mtd", True)
 
 
+def test_the_folder_of_the_environment_may_begin_at_home_or_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir(tmp_path)
+    for typed, folder in (("~/data", Path("/home/me/data")), ("data", tmp_path / "data")):
+        monkeypatch.setenv("IMIAD_DATA", typed)
+        found = data_folder(None, None, "//mtd", "eno1")
+        assert found == (folder / "mtd", "$IMIAD_DATA, joined with data_path '//mtd'")
+    monkeypatch.setenv("IMIAD_DATA", "")
+    assert data_folder(None, None, "mtd", "eno1")[0] == registration.ROOT / "data/mtd"
+
+
 def test_an_absent_interface_has_no_address() -> None:
     assert address_of("absent0") is None
     assert address_of("a name that is too long for an interface") is None

@@ -4,11 +4,13 @@ import subprocess
 import sys
 
 import pytest
+from torch import nn
 
 from configuration import registration
-from configuration.config import Setting
 from configuration.errors import UserError
 from configuration.merge import read_layer
+from configuration.rows import Row
+from models.backbones.table import backbone_rows
 from tests.stub_house import House
 
 ROOT = registration.ROOT
@@ -18,10 +20,6 @@ def test_the_project_s_own_tables_hold() -> None:
     registration.check_tables()
 
 
-def test_the_settings_of_the_table_are_those_of_the_record() -> None:
-    assert list(registration.SETTINGS) == [setting.value for setting in Setting]
-
-
 @pytest.mark.parametrize(
     ("folder", "key", "table"),
     [
@@ -29,12 +27,32 @@ def test_the_settings_of_the_table_are_those_of_the_record() -> None:
         (registration.DATASET_FOLDER, "dataset", registration.DATASETS),
     ],
 )
-def test_every_yaml_file_has_a_row(folder: str, key: str, table: dict[str, registration.Row]) -> None:
+def test_every_yaml_file_has_a_row(folder: str, key: str, table: dict[str, Row]) -> None:
     found = {path.stem for path in (ROOT / "configuration" / folder).glob("*.yaml")}
     assert found == set(table)
     assert all(
         read_layer(ROOT / "configuration", f"{folder}/{name}.yaml")[key].value == name for name in found
     )
+
+
+@pytest.mark.parametrize(
+    ("folder", "table", "no_method"),
+    [
+        ("arch", registration.MODELS, {"base", "prediction", "runtime"}),
+        ("dataset", registration.DATASETS, {"base", "mvtec_layout", "example_images"}),
+    ],
+)
+def test_every_file_of_a_folder_has_a_row(folder: str, table: dict[str, Row], no_method: set[str]) -> None:
+    files = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__", *no_method}
+    assert files == {module.removeprefix(f"{folder}.") for module, _ in table.values()}
+
+
+def test_every_net_of_a_row_is_the_backbone_or_the_class_of_its_name() -> None:
+    backbones = {name for name in registration.NETS if registration.is_backbone(name)}
+    assert backbones == set(backbone_rows())
+    for name, row in registration.NETS.items():
+        net = registration.load(row)
+        assert backbone_rows()[name] is net if name in backbones else issubclass(net, nn.Module)
 
 
 def test_a_row_that_points_nowhere_is_named(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from configuration.config import DataSection, RunConfig, RunSection, Setting, SettingSection
+from configuration.config import DataSection, RunConfig, RunSection, SettingSection
 from data_io.records import Sample, Split
 
 PROPERTY = settings(max_examples=200, deadline=None)  # a busy machine is no failure
@@ -44,7 +44,7 @@ def names_of(data_set: dict[int, Split]) -> list[str]:
 
 
 def make_config(
-    setting: Setting,
+    setting: str,
     train: tuple[int, ...],
     valid: tuple[int, ...],
     num_task: int,

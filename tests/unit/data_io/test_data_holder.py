@@ -12,7 +12,7 @@ from torch import Tensor
 from configuration.config import RunConfig, load_config
 from configuration.errors import UserError
 from data_io.data_holder import DataHolder
-from data_io.records import Sample
+from data_io.records import Needs, Sample
 from data_io.tensor_store import TensorStore
 from dataset.mvtec2d import MVTec2D
 from tests.trees import write_tree
@@ -30,8 +30,7 @@ def config_of(root: Path, work_dir: Path, *words: str) -> RunConfig:
 
 
 def test_every_chosen_task_becomes_a_step_of_its_own(root: Path, tmp_path: Path) -> None:
-    holder = DataHolder(MVTec2D, config_of(root, tmp_path, "-v", "-tid", "2", "0"))
-    steps = holder.create()
+    steps = DataHolder(MVTec2D, config_of(root, tmp_path, "-v", "-tid", "2", "0")).create().steps
     assert [step.plan.task.id for step in steps] == [2, 0]
     assert all(step.plan.is_fresh for step in steps)
     for step in steps:
@@ -45,9 +44,7 @@ def test_every_chosen_task_becomes_a_step_of_its_own(root: Path, tmp_path: Path)
 
 def test_data_hash_follows_names_and_sizes_only(root: Path, tmp_path: Path) -> None:
     def hash_of(*words: str) -> str:
-        holder = DataHolder(MVTec2D, config_of(root, tmp_path, *words))
-        holder.create()
-        return holder.data_hash
+        return DataHolder(MVTec2D, config_of(root, tmp_path, *words)).create().data_hash
 
     assert hash_of("-v") == hash_of("-z")
     assert hash_of("-v") != hash_of("-v", "-tid", "1")
@@ -55,7 +52,7 @@ def test_data_hash_follows_names_and_sizes_only(root: Path, tmp_path: Path) -> N
 
 def test_few_shot_copies_follow_their_shot(root: Path, tmp_path: Path) -> None:
     words = ["-f", "-fe", "2", "-fda", "-fnd", "3"]
-    (step,) = DataHolder(MVTec2D, config_of(root, tmp_path, *words)).create()
+    (step,) = DataHolder(MVTec2D, config_of(root, tmp_path, *words)).create().steps
     assert step.train_loader.num_images == 8
     (batch,) = list(step.train_loader)
     assert len(set(batch.image_key.tolist())) == 8
@@ -65,18 +62,17 @@ def test_few_shot_copies_follow_their_shot(root: Path, tmp_path: Path) -> None:
 
 def test_a_draw_of_all_there_is_is_told(root: Path, tmp_path: Path) -> None:
     for words, is_told in ((["-f", "-fe", "999"], True), (["-f", "-fe", "2"], False)):
-        holder = DataHolder(MVTec2D, config_of(root, tmp_path, *words))
-        holder.create()
-        assert any("fewshot_exm is 999, and there are only" in note for note in holder.notes) == is_told
+        notes = DataHolder(MVTec2D, config_of(root, tmp_path, *words)).create().notes
+        assert any("fewshot_exm is 999, and there are only" in note for note in notes) == is_told
 
 
 def test_streamed_and_cached_steps_hold_the_same_images(root: Path, tmp_path: Path) -> None:
     store = TensorStore(tmp_path / "cache", 100)
-    held = DataHolder(MVTec2D, config_of(root, tmp_path)).create()[0]
+    held = DataHolder(MVTec2D, config_of(root, tmp_path)).create().steps[0]
     words = ["-v", "--set", "data_memory_mb=0"]
     for other in (
-        DataHolder(MVTec2D, config_of(root, tmp_path, *words)).create()[0],
-        DataHolder(MVTec2D, config_of(root, tmp_path, *words), store=store).create()[0],
+        DataHolder(MVTec2D, config_of(root, tmp_path, *words)).create().steps[0],
+        DataHolder(MVTec2D, config_of(root, tmp_path, *words), store=store).create().steps[0],
     ):
         for ours, theirs in zip(held.train_loader, other.train_loader, strict=True):
             assert (ours.image == theirs.image).all()
@@ -84,7 +80,7 @@ def test_streamed_and_cached_steps_hold_the_same_images(root: Path, tmp_path: Pa
 
 
 def test_a_split_is_repeated_from_its_file(root: Path, tmp_path: Path) -> None:
-    first = DataHolder(MVTec2D, config_of(root, tmp_path, "-z", "-nr", "0.3")).create()[0]
+    first = DataHolder(MVTec2D, config_of(root, tmp_path, "-z", "-nr", "0.3")).create().steps[0]
 
     def names(samples: Sequence[Sample]) -> list[str]:
         return [sample.path.relative_to(root).as_posix() for sample in samples]
@@ -99,9 +95,11 @@ def test_a_split_is_repeated_from_its_file(root: Path, tmp_path: Path) -> None:
     }
     path = tmp_path / "split.json"
     path.write_text(json.dumps({"steps": [recorded]}))
-    again = DataHolder(
-        MVTec2D, config_of(root, tmp_path, "-z", "--seed", "9", "--split", str(path))
-    ).create()[0]
+    again = (
+        DataHolder(MVTec2D, config_of(root, tmp_path, "-z", "--seed", "9", "--split", str(path)))
+        .create()
+        .steps[0]
+    )
     assert again.plan.train == first.plan.train
     assert again.plan.tests == first.plan.tests
     assert again.plan.drawn == first.plan.drawn
@@ -118,10 +116,10 @@ def test_a_split_is_repeated_from_its_file(root: Path, tmp_path: Path) -> None:
 
 def test_labels_and_masks_reach_only_who_declares_that_it_needs_them(root: Path, tmp_path: Path) -> None:
     config = config_of(root, tmp_path, "-z", "-nr", "0.3")
-    (plain,) = DataHolder(MVTec2D, config).create()
+    (plain,) = DataHolder(MVTec2D, config).create().steps
     assert plain.train_loader.image_label is None
     assert plain.train_loader.reference_image is None
-    (step,) = DataHolder(MVTec2D, config, needs_labels=True).create()
+    (step,) = DataHolder(MVTec2D, config, Needs(labels=True)).create().steps
     labels = [sample.image_label for sample in step.plan.train]
     assert 0 < sum(labels) < len(labels)
     batches = list(step.train_loader)
@@ -136,14 +134,14 @@ def test_a_task_without_labelled_anomalies_is_refused_to_who_needs_labels(root: 
     with pytest.raises(
         UserError, match=r"devnet: .* has no labelled anomaly to learn from; raise anomaly_cap"
     ):
-        DataHolder(MVTec2D, config, needs_labels=True).create()
+        DataHolder(MVTec2D, config, Needs(labels=True)).create()
 
 
 def test_references_are_normal_training_images_and_nested(root: Path, tmp_path: Path) -> None:
     def references(number: int) -> Tensor:
         config = config_of(root, tmp_path, "-z", "-nr", "0.3")
         config = replace(config, setting=replace(config.setting, ref_num=number))
-        (step,) = DataHolder(MVTec2D, config, needs_reference=True).create()
+        (step,) = DataHolder(MVTec2D, config, Needs(reference=True)).create().steps
         normal = torch.tensor([not sample.image_label for sample in step.plan.train])
         images = torch.cat([batch.image for batch in step.train_loader])[normal]
         found = known(step.train_loader.reference_image)

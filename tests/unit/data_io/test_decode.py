@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from configuration.errors import UserError
-from data_io.decode import Geometry, blank_mask, decode_image, decode_mask
+from data_io.decode import Geometry, blank_mask, decode_channel, decode_image, decode_mask, fit_mask
 from data_io.records import Sample
 
 
@@ -29,6 +29,33 @@ def test_mask_marks_the_place_of_the_defect(tmp_path: Path, width: int, height: 
     assert found.shape == (crop, crop)
     union, both = (seen | (found > 0)).sum(), (seen & (found > 0)).sum()
     assert both / union > 0.95
+
+
+def test_the_crop_is_the_middle(tmp_path: Path) -> None:
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    image = np.stack([grey, grey + 64, grey + 128], axis=2)
+    path = write(tmp_path / "a.png", image)
+    np.testing.assert_array_equal(decode_image(path, Geometry(8, 4)), image[2:6, 2:6].transpose(2, 0, 1))
+    np.testing.assert_array_equal(fit_mask(grey, None, 4, 1.0), grey[2:6, 2:6])
+    np.testing.assert_array_equal(fit_mask(grey[:6], None, None, 0.5), grey[2:5, 2:6])
+    np.testing.assert_array_equal(fit_mask(grey, 4, 2, 1.0), fit_mask(grey, 4, None, 0.5))
+    assert set(fit_mask(grey, 5, None, 1.0).ravel()) <= set(grey.ravel()), "no value is made of two"
+
+
+def test_a_blank_mask_has_the_shape_of_a_marked_one(tmp_path: Path) -> None:
+    sample = Sample(write(tmp_path / "a.png", np.zeros((20, 30), np.uint8)), 0)
+    for size, crop in ((None, None), (16, None), (16, 4)):
+        blank = blank_mask(sample, size, crop, 0.5)
+        np.testing.assert_array_equal(blank, fit_mask(np.zeros((20, 30), np.uint8), size, crop, 0.5))
+
+
+def test_a_channel_has_one_grey_value(tmp_path: Path) -> None:
+    grey = np.zeros((8, 8), np.uint8)
+    grey[3:5, 2:] = 236
+    value, mask = decode_channel(write(tmp_path / "m.png", grey), 0.5)
+    assert value == 236
+    np.testing.assert_array_equal(mask, grey[2:6, 2:6] > 0)
+    assert decode_channel(write(tmp_path / "0.png", np.zeros((8, 8), np.uint8)), 1.0)[0] == 0
 
 
 def test_threshold_decides_what_is_marked(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ class CountingBackbone:
         self.weight = weight
         self.seen = 0
 
-    def extract(self, image: Tensor) -> dict[str, Tensor]:
+    def extract(self, batch: ScoringBatch) -> dict[str, Tensor]:
+        image = batch.image
         self.seen += len(image)
         return {"layer1": self.weight * image[:, :, ::2, ::2], "layer2": self.weight * image[:, :, ::4, ::4]}
 
@@ -43,42 +44,42 @@ def images(kind: type[ScoringBatch] = ScoringBatch, first: int = 0) -> ScoringBa
 def test_training_images_are_seen_once_over_epochs(tmp_path: Path, with_store: bool) -> None:
     backbone = CountingBackbone()
     cache = cache_of(backbone, TensorStore(tmp_path, 100) if with_store else None)
-    first = cache(images(TrainBatch))
-    again = cache(images(TrainBatch))
+    first = cache.read(images(TrainBatch))
+    again = cache.read(images(TrainBatch))
     assert backbone.seen == 4
     assert all(torch.equal(first[layer], again[layer]) for layer in backbone.layers)
     cache.forget()
-    cache(images(TrainBatch))
+    cache.read(images(TrainBatch))
     assert backbone.seen == (4 if with_store else 8)
 
 
 def test_a_second_run_sees_nothing_and_reads_the_same(tmp_path: Path) -> None:
-    first = cache_of(CountingBackbone(), TensorStore(tmp_path, 100))(images())
+    first = cache_of(CountingBackbone(), TensorStore(tmp_path, 100)).read(images())
     backbone = CountingBackbone()
-    second = cache_of(backbone, TensorStore(tmp_path, 100))(images())
+    second = cache_of(backbone, TensorStore(tmp_path, 100)).read(images())
     assert backbone.seen == 0
     assert all(torch.equal(first[layer], second[layer]) for layer in backbone.layers)
 
 
 def test_other_weights_or_precision_are_other_features(tmp_path: Path) -> None:
     store = TensorStore(tmp_path, 100)
-    cache_of(CountingBackbone(), store)(images())
+    cache_of(CountingBackbone(), store).read(images())
     other = CountingBackbone(weight=2.0)
-    found = cache_of(other, store)(images())["layer1"]
+    found = cache_of(other, store).read(images())["layer1"]
     torch.testing.assert_close(found, 2 * images().image[:, :, ::2, ::2])
     rounded = CountingBackbone()
-    FeatureCache(rounded, store, 100, torch.device("cpu"), "bf16")(images())
+    FeatureCache(rounded, store, 100, torch.device("cpu"), "bf16").read(images())
     assert (other.seen, rounded.seen) == (4, 4)
 
 
 def test_a_damaged_entry_is_rebuilt(tmp_path: Path) -> None:
-    first = cache_of(CountingBackbone(), TensorStore(tmp_path, 100))(images())
+    first = cache_of(CountingBackbone(), TensorStore(tmp_path, 100)).read(images())
     damaged = next(path for path in tmp_path.rglob("*") if path.is_file())
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 0xFF
     damaged.write_bytes(content)
     backbone = CountingBackbone()
-    again = cache_of(backbone, TensorStore(tmp_path, 100))(images())
+    again = cache_of(backbone, TensorStore(tmp_path, 100)).read(images())
     assert backbone.seen == 4
     assert all(torch.equal(first[layer], again[layer]) for layer in backbone.layers)
 
@@ -87,5 +88,5 @@ def test_memory_has_a_bound() -> None:
     backbone = CountingBackbone()
     cache = cache_of(backbone, memory_mb=0)
     for _ in range(2):
-        cache(images(TrainBatch))
+        cache.read(images(TrainBatch))
     assert backbone.seen == 8

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configuration.errors import UserError
-from data_io.fewshot import take_shots
 from data_io.records import Split
+from data_io.settings.fewshot import take_shots
 from tests.unit.data_io.made_splits import PROPERTY, SEEDS, make_split, splits
 
 

@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from configuration.errors import UserError
 from data_io import images as module
 from data_io.decode import Geometry
-from data_io.images import ImageTable
+from data_io.images import image_table
 from data_io.loaders import ScoringLoader, TrainLoader
-from data_io.records import Sample
+from data_io.table import Decoder, Storage, Table
 from data_io.tensor_store import TensorStore
 
 GEOMETRY = Geometry(32, 32)
@@ -27,10 +28,8 @@ def paths(tmp_path: Path) -> list[Path]:
     return found
 
 
-def table_of(paths: list[Path], memory_mb: int = 100, store: TensorStore | None = None) -> ImageTable:
-    return ImageTable(
-        paths, GEOMETRY, torch.device("cpu"), memory_mb, 2, store, lambda items, _what, _total: items
-    )
+def table_of(paths: list[Path], memory_mb: int = 100, store: TensorStore | None = None) -> Table:
+    return image_table(paths, GEOMETRY, Storage(torch.device("cpu"), memory_mb, 2, store))
 
 
 def test_held_and_streamed_images_are_the_same(paths: list[Path], tmp_path: Path) -> None:
@@ -71,7 +70,7 @@ def test_broken_file_ends_the_table(paths: list[Path]) -> None:
 
 def test_loaders_give_every_image_once_in_order(paths: list[Path]) -> None:
     table = table_of(paths)
-    rows = table.rows_of([Sample(path, 0) for path in paths[2:]])
+    rows = table.rows_of(paths[2:])
     for loader in (TrainLoader(table, rows, 3), ScoringLoader(table, rows, 3)):
         batches = list(loader)
         assert [len(batch.image) for batch in batches] == [3, 3, 1]
@@ -87,3 +86,23 @@ def test_chosen_order_and_batch_limit(paths: list[Path]) -> None:
     assert (loader.num_images, len(loader)) == (4, 2)
     keys = torch.cat([batch.image_key for batch in loader.in_order(torch.tensor([3, 1, 1]))])
     assert torch.equal(keys, table.key[[8, 3, 3]])  # of 0, 3, 5 and 8, which are spread evenly
+
+
+def test_rows_may_have_any_shape_and_type(paths: list[Path], tmp_path: Path) -> None:
+    decoded: list[Path] = []
+
+    def decode(path: Path) -> NDArray[np.float32]:
+        decoded.append(path)
+        return np.full((2, 5), int(path.stem) / 3, np.float32)
+
+    decoder = Decoder("points", (2, 5), torch.float32, lambda path: 100 + int(path.stem), decode)
+    store = TensorStore(tmp_path / "cache", 100)
+    tables = [
+        Table(paths, decoder, Storage(torch.device("cpu"), memory_mb, 2, store)) for memory_mb in (100, 0)
+    ]
+    assert [table.place for table in tables] == ["memory", "disk"]
+    assert len(decoded) == len(paths), "the second table reads the cache"
+    for table in tables:
+        found = table.read(table.rows_of([paths[7], paths[2]]))
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, torch.tensor([7 / 3, 2 / 3]).view(2, 1, 1).expand(2, 2, 5))

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configuration.errors import UserError
-from data_io.noisy import add_noise
 from data_io.records import Split
+from data_io.settings.noisy import add_noise
 from tests.unit.data_io.made_splits import PROPERTY, SEEDS, make_split, splits
 
 RATIOS = st.sampled_from([0, 0.05, 0.1, 0.15, 0.2, 0.5, 1.0, 3.0])

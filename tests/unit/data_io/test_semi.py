@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from configuration.errors import UserError
 from data_io.records import Split
-from data_io.semi import add_labelled_anomalies
+from data_io.settings.semi import add_labelled_anomalies
 from tests.unit.data_io.made_splits import PROPERTY, SEEDS, make_split, splits
 
 

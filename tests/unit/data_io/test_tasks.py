@@ -47,3 +47,8 @@ def test_only_the_classes_of_the_chosen_tasks_are_needed() -> None:
 def test_a_task_that_does_not_exist_is_refused(task_id: int) -> None:
     with pytest.raises(UserError, match=rf"-tid/-vid {task_id}: .*0 to 5"):
         chosen_classes([0, task_id], 15, 6)
+
+
+def test_all_tasks_that_do_not_exist_are_named() -> None:
+    with pytest.raises(UserError, match=r"-tid/-vid -1 6 7: no such task; choose from 0 to 5"):
+        chosen_classes([7, 6, 0, -1], 15, 6)

@@ -16,7 +16,7 @@ def test_an_empty_class_is_named_with_its_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         MVTec2D(tmp_path).samples(3, "train")
     assert str(error.value) == (
-        f"mvtec2d: no image of task 3 (carpet) under {tmp_path}/carpet/train; "
+        f"mvtec2d: no image of class carpet under {tmp_path}/carpet/train; "
         "set -dp to the folder that holds carpet/"
     )
 

@@ -8,8 +8,9 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.common.backbone import Backbone
-from models.common.trunk import build_trunk
+from models.backbones.backbone import Backbone
+from models.backbones.table import row_of
+from tests.loaders import batch_of
 
 REAL_WEIGHTS = (
     Path(__file__).resolve().parents[3] / "../shared/weights/resnet18_imagenet_conv1_to_layer3.safetensors"
@@ -56,14 +57,14 @@ def test_maps_have_the_declared_widths_and_strides(
     backbone = Backbone(name, layers).freeze()
     assert backbone.channels == dict(zip(layers, channels, strict=True))
     assert backbone.strides == dict(zip(layers, strides, strict=True))
-    for layer, feature in backbone.extract(random_image(2, 96)).items():
+    for layer, feature in backbone.extract(batch_of(random_image(2, 96))).items():
         assert feature.shape == (2, backbone.channels[layer], *[96 // backbone.strides[layer]] * 2)
 
 
 def test_frozen_resnet_gives_the_features_of_torchvision(resnet: Any) -> None:
     backbone = Backbone("resnet18", ("layer2", "layer4", "pooled"))
     assert not backbone.load_weights(resnet.state_dict(), partial=False)
-    found = backbone.freeze().extract(random_image(3))
+    found = backbone.freeze().extract(batch_of(random_image(3)))
 
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -84,7 +85,7 @@ def test_vgg_gives_the_features_of_torchvision() -> None:
     layers = ("layer0", "layer1", "layer2", "layer3", "pooled")
     backbone = Backbone("vgg16", layers)
     assert not backbone.load_weights(net.state_dict(), partial=False)
-    found = backbone.freeze().extract(random_image(1))
+    found = backbone.freeze().extract(batch_of(random_image(1)))
     plain, stages = (random_image(1) - backbone.mean) / backbone.std, []
     with torch.no_grad():
         for module in features:
@@ -112,7 +113,7 @@ def test_frozen_efficientnet_gives_the_features_of_torchvision() -> None:
     disturb_norms(net)
     backbone = Backbone("efficientnet_b5", ("layer1", "layer4"))
     assert not backbone.load_weights(net.state_dict(), partial=False)
-    found = backbone.freeze().extract(random_image(2))
+    found = backbone.freeze().extract(batch_of(random_image(2)))
 
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -154,8 +155,7 @@ def test_vit_gives_the_class_token_of_torchvision_and_maps_in_place(monkeypatch:
 def test_fixed_size_is_demanded() -> None:
     with pytest.raises(ValueError, match="timm/vit_tiny_patch16_224 takes 224x224 pixels, not 256x192"):
         Backbone("timm/vit_tiny_patch16_224", ("layer3",))(torch.zeros(1, 3, 256, 192))
-    with torch.device("meta"):
-        assert build_trunk("vit_b_16", ("layer1",)).input_size == (224, 224)
+    assert row_of("vit_b_16").input_size == (224, 224)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "net_tiny", "timm/mobilenetv3_small_050"])
@@ -164,8 +164,8 @@ def test_features_do_not_depend_on_the_batch(name: str) -> None:
     backbone = Backbone(name, ("layer2", "layer3")).freeze()
     image = random_image(11)
     order = torch.randperm(11, generator=torch.Generator().manual_seed(0))
-    together, shuffled = backbone.extract(image), backbone.extract(image[order])
-    alone = [backbone.extract(one[None]) for one in image]
+    together, shuffled = backbone.extract(batch_of(image)), backbone.extract(batch_of(image[order]))
+    alone = [backbone.extract(batch_of(one[None])) for one in image]
     for layer, feature in together.items():
         assert torch.equal(feature[order], shuffled[layer])
         assert torch.equal(feature, torch.cat([features[layer] for features in alone]))
@@ -173,7 +173,7 @@ def test_features_do_not_depend_on_the_batch(name: str) -> None:
 
 def test_extracted_features_are_plain_tensors_that_a_head_can_learn_from() -> None:
     backbone = Backbone("net_tiny", ("layer3",)).freeze()
-    feature = backbone.extract(random_image(2))["layer3"]
+    feature = backbone.extract(batch_of(random_image(2)))["layer3"]
     assert feature.is_contiguous()
     assert not feature.requires_grad
     head = nn.Conv2d(256, 1, 1)
@@ -187,18 +187,18 @@ def test_unfrozen_backbone_can_be_trained() -> None:
     backbone(random_image(2))["layer2"].sum().backward()
     assert all(parameter.grad is not None for parameter in backbone.parameters())
     with pytest.raises(RuntimeError, match="freeze"):
-        backbone.extract(random_image(1))
+        backbone.extract(batch_of(random_image(1)))
 
 
 def test_frozen_backbone_stays_frozen() -> None:
     backbone = Backbone("resnet18", ("layer1",)).freeze()
-    before = backbone.extract(random_image(2))["layer1"]
+    before = backbone.extract(batch_of(random_image(2)))["layer1"]
     nn.Sequential(backbone).train()
     backbone(random_image(2))
     assert not any(module.training for module in backbone.modules())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())
-    assert torch.equal(before, backbone.extract(random_image(2))["layer1"])
+    assert torch.equal(before, backbone.extract(batch_of(random_image(2)))["layer1"])
     with pytest.raises(RuntimeError, match="freeze"):
         backbone.load_weights({}, partial=True)
 
@@ -207,7 +207,7 @@ def test_modules_behind_the_deepest_layer_are_not_kept() -> None:
     keys: Iterable[str] = Backbone("resnet18", ("layer2",)).state_dict()
     assert not [key for key in keys if "layer3" in key or "layer4" in key or "fc" in key]
     with torch.device("meta"):
-        keys = build_trunk("vit_b_16", ("layer2",)).net.state_dict()
+        keys = row_of("vit_b_16").build(("layer2",)).state_dict()
     assert {key.split(".")[2] for key in keys if "encoder.layers" in key} == {
         f"encoder_layer_{number}" for number in range(6)
     }
@@ -250,7 +250,11 @@ def test_timm_nets_take_the_state_dict_of_the_whole_model(model: str) -> None:
 @pytest.mark.parametrize(
     ("name", "layers", "message"),
     [
-        ("resnet19", ("layer1",), "no backbone is called 'resnet19'; there are resnet18, wide_resnet50"),
+        (
+            "resnet19",
+            ("layer1",),
+            "no backbone is called 'resnet19'; there are efficientnet_b5, resnet18, wide_resnet50",
+        ),
         (
             "resnet18",
             ("layer5",),

@@ -7,17 +7,18 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arch.base import Runtime
 from configuration.config import load_config
 from configuration.errors import UserError
 from data_io.records import Task
 from loss_function.coupled_hypersphere import coupled_hypersphere_loss
+from models.backbones.backbone import Backbone
 from models.cfa.centre_search import CentreSearch
 from models.cfa.leaky_backbone import LeakyBackbone
 from models.cfa.net_cfa import CFANet, coordinates, soft_distance
-from models.common.backbone import Backbone
 from models.common.nearest import NearestNeighbours
 from paradigms.method_factory import build_method
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, batch_of, cached, for_method, random_images, train
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -172,7 +173,7 @@ def test_official_features_keep_a_hundredth_of_what_relu_cuts() -> None:
         backbone.freeze()
     assert leaky.fingerprint().removesuffix("-leaky") != leaky.fingerprint()
     image = torch.rand(2, 3, 64, 64)
-    found, relu = leaky.extract(image), plain.extract(image)
+    found, relu = leaky.extract(batch_of(image)), plain.extract(batch_of(image))
     sums = resnet_pre_activations(net, (image - plain.mean) / plain.std)
     for layer in layers:
         torch.testing.assert_close(found[layer].relu(), relu[layer], rtol=1e-4, atol=1e-4)
@@ -188,7 +189,7 @@ def test_official_features_are_refused_of_other_nets() -> None:
 def build(tmp_path: Path, *words: str) -> Any:
     common = ["-c", "-m", "cfa", "-n", "net_tiny", "-d", "_example", "-w", "none", "-g", "cpu", "-ne", "3"]
     config = load_config([*common, "-wd", str(tmp_path), "-tid", "0", "1", *words])
-    return build_method(config, store=None)[0]
+    return build_method(config, store=None).method
 
 
 def images(seed: int = 0) -> MadeLoader:
@@ -202,15 +203,16 @@ def task(step: int) -> Task:
 def test_more_neighbours_than_centres_are_refused(tmp_path: Path) -> None:
     method = build(tmp_path, "--set", "_num_neighbors=300")
     with pytest.raises(UserError, match="need 303 centres, and there are 256; lower them"):
-        method.train_model(images(), task(0))
+        train(method, images(), task(0))
 
 
 def test_training_lowers_the_loss_and_leaves_the_backbone(tmp_path: Path) -> None:
-    method, loader = build(tmp_path, "-ne", "40"), images()
+    method = build(tmp_path, "-ne", "40")
+    loader = for_method(method, images())
     before = {key: value.clone() for key, value in method.backbone.state_dict().items()}
-    method.begin_task(loader, task(0))
+    method.begin_task(loader, task(0), Runtime(method.device))
     first = method.loss(next(iter(loader))).item()
-    method.train_model(loader, task(0))
+    train(method, loader, task(0))
     assert method.loss(next(iter(loader))).item() < 0.8 * first
     assert all(torch.equal(value, before[key]) for key, value in method.backbone.state_dict().items())
     assert all(parameter.grad is None for parameter in method.backbone.parameters())
@@ -218,8 +220,9 @@ def test_training_lowers_the_loss_and_leaves_the_backbone(tmp_path: Path) -> Non
 
 def test_an_epoch_after_the_first_runs_no_backbone(tmp_path: Path) -> None:
     method = build(tmp_path)
-    method.train_model(images(), task(0))
-    assert method.feature_reader.num_extracted == 6
+    features = cached(method)
+    train(method, images(), task(0), features.read)
+    assert features.num_extracted == 6
 
 
 @pytest.mark.parametrize("mode", ["replace", "finetune", "append"])
@@ -228,12 +231,12 @@ def test_the_next_task_does_as_its_key_says(
 ) -> None:
     method = build(tmp_path, "--set", f"_continual={mode}")
     first = method.net.descriptor.weight.detach().clone()
-    method.train_model(images(), task(0))
+    train(method, images(), task(0))
     trained = method.net.descriptor.weight.detach().clone()
     centres = method.net.centres.bank
     assert method.num_epochs(task(1)) == (0 if mode == "append" else 3)
     monkeypatch.setattr(method, "num_epochs", lambda _task: 0)
-    method.train_model(images(seed=1), task(1))
+    train(method, images(seed=1), task(1))
     expected = first if mode == "replace" else trained
     assert torch.equal(method.net.descriptor.weight, expected)
     assert len(method.net.centres.bank) == (2 if mode == "append" else 1) * len(centres)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,14 @@ from torch.nn import functional as F
 
 from configuration.config import load_config
 from configuration.errors import UserError
-from data_io.records import ScoringBatch, Task, TrainBatch
-from models.common.backbone import Backbone
+from data_io.records import Task, TrainBatch
+from models.backbones.backbone import Backbone
 from models.csflow.cross_scale_subnet import CrossScaleSubnet, UpsamplingConv
 from models.csflow.net_csflow import CrossScaleBlock, CSFlowNet, mean_energy
 from models.csflow.pyramid_backbone import PyramidBackbone
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, batch_of, cached, for_method, random_images, scoring, train, training
 
 SIDES = (4, 2, 1)
 
@@ -147,10 +148,12 @@ def test_scales_are_the_features_of_smaller_images() -> None:
     assert not pyramid.load_weights(plain.trunk.state_dict(), partial=False)
     pyramid.freeze(), plain.freeze()
     image = random_images(3, side=128)
-    found = pyramid.extract(image)
+    found = pyramid.extract(batch_of(image))
     assert (pyramid.width, pyramid.stride) == (256, 16)
     for scale, step in enumerate((1, 2, 4)):
-        expected = plain.extract(image[:, :, ::step, ::step])["layer3"]  # nearest: every second pixel
+        expected = plain.extract(batch_of(image[:, :, ::step, ::step]))[
+            "layer3"
+        ]  # nearest: every second pixel
         torch.testing.assert_close(found[f"scale{scale}"], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -165,7 +168,7 @@ def test_features_of_another_layer_are_other_entries_of_the_cache() -> None:
 @pytest.mark.slow
 def test_the_papers_backbone_gives_the_published_maps() -> None:
     backbone = PyramidBackbone("efficientnet_b5", "layer4", 3).freeze()
-    found = backbone.extract(random_images(1, side=768))
+    found = backbone.extract(batch_of(random_images(1, side=768)))
     assert [tuple(maps.shape) for maps in found.values()] == [(1, 304, side, side) for side in (24, 12, 6)]
 
 
@@ -175,7 +178,7 @@ def build(tmp_path: Path, *words: str) -> Any:
     fast = ["_lr=0.001", "_adam_eps=1.0e-8"]
     keys = [word for key in small + fast for word in ("--set", key)]
     config = load_config([*common, "-g", "cpu", "-wd", str(tmp_path), "-tid", "0", "1", *keys, *words])
-    return build_method(config, store=None)[0]
+    return build_method(config, store=None).method
 
 
 def images() -> MadeLoader:
@@ -187,25 +190,26 @@ def task(step: int) -> Task:
 
 
 def test_training_lowers_the_loss_and_reads_the_backbone_once(tmp_path: Path) -> None:
-    method, (batch,) = build(tmp_path, "-ne", "60"), list(images())
+    method = build(tmp_path, "-ne", "60")
+    (batch,) = for_method(method, images())
     before = {key: value.clone() for key, value in method.backbone.state_dict().items()}
     first = method.loss(batch).item()
-    method.train_model(images(), task(0))
+    features = cached(method)
+    train(method, images(), task(0), features.read)
     assert method.loss(batch).item() < 0.9 * first
-    assert method.feature_reader.num_extracted == 4
+    assert features.num_extracted == 4
     assert all(torch.equal(value, before[key]) for key, value in method.backbone.state_dict().items())
     normal = method.predict_batch(batch).image_score
-    method.feature_reader = None
-    features = method.features(batch)
-    method.features = lambda _batch: {key: value + 3 for key, value in features.items()}
-    assert method.predict_batch(batch).image_score.min() > normal.max()
+    other = replace(batch, features={key: value + 3 for key, value in batch.features.items()})
+    assert method.predict_batch(other).image_score.min() > normal.max()
 
 
 def test_cached_features_give_the_same_loss(tmp_path: Path) -> None:
-    method, (batch,) = build(tmp_path), list(images())
-    cached = [method.loss(batch).item() for _ in range(2)]
-    method.feature_reader = None
-    assert cached == [method.loss(batch).item()] * 2
+    method = build(tmp_path)
+    read = cached(method).read
+    found = [method.loss(batch).item() for _ in range(2) for batch in for_method(method, images(), read)]
+    (batch,) = for_method(method, images())
+    assert found == [method.loss(batch).item()] * 2
 
 
 def test_the_gradient_is_bounded(tmp_path: Path) -> None:
@@ -219,7 +223,7 @@ def test_a_hot_cell_is_the_highest_place_of_the_map(mode: str, tmp_path: Path) -
     latents = [torch.full((1, 5, side, side), 0.1) for side in SIDES]
     latents[0][0, :, 1, 2] = 4.0
     method.net.forward = lambda _maps: (latents, torch.zeros(1))
-    found = method.predict_batch(ScoringBatch(images().image[:1], torch.tensor([7])))
+    found = method.predict_batch(scoring(method, images().image[:1], torch.tensor([7])))
     row, column = divmod(int(found.anomaly_map.argmax()), 64)
     assert (row // 16, column // 16) == (1, 2)
     energy = [latent.square().sum().item() for latent in latents]
@@ -233,14 +237,14 @@ def test_maps_of_all_scales_are_multiplied_or_averaged(tmp_path: Path) -> None:
     for mode, expected in (("largest", 16.0), ("product", 64.0), ("mean", 7.0)):
         method = build(tmp_path, "--set", f"_map_mode={mode}")
         method.net.forward = lambda _maps: (latents, torch.zeros(1))
-        found = method.predict_batch(ScoringBatch(images().image[:1], torch.tensor([7])))
+        found = method.predict_batch(scoring(method, images().image[:1], torch.tensor([7])))
         torch.testing.assert_close(found.anomaly_map, torch.full((1, 64, 64), expected))
 
 
 def test_a_new_method_loses_half_the_mean_square_of_its_maps(tmp_path: Path) -> None:
     method = build(tmp_path)
-    batch = TrainBatch(random_images(2), torch.arange(2))
-    maps = torch.cat([found.flatten() for found in method._maps(batch)])
+    batch = training(method, TrainBatch(random_images(2), torch.arange(2)))
+    maps = torch.cat([found.flatten() for found in batch.features.values()])
     torch.testing.assert_close(method.loss(batch), maps.square().mean() / 2)
 
 

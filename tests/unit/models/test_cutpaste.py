@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from arch.cut_paste_method import CutPasteMethod
+from arch.kinds.cut_paste import CutPasteMethod
 from configuration.config import RunConfig, load_config
 from configuration.errors import UserError
 from data_io.data_holder import DataHolder
-from data_io.records import ScoringBatch, Task, TrainBatch
+from data_io.records import Task, TrainBatch
 from dataset._example import Example
 from metric.evaluate import image_metrics
-from models.common.backbone import Backbone
+from models.backbones.backbone import Backbone
 from models.common.density import NearestGaussian
 from models.cutpaste.net_cutpaste import CutPasteNet
 from paradigms.method_factory import build_method
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, random_images, scoring, train
 
 SIDE = 64  # pixels
 
@@ -34,7 +34,7 @@ def configure(tmp_path: Path, *more: str, net: str = "net_tiny") -> RunConfig:
 
 def build(tmp_path: Path, *changes: str, epochs: int = 1, net: str = "net_tiny") -> Any:
     keys = [word for change in changes for word in ("--set", change)]
-    return build_method(configure(tmp_path, "-ne", str(epochs), *keys, net=net), store=None)[0]
+    return build_method(configure(tmp_path, "-ne", str(epochs), *keys, net=net), store=None).method
 
 
 def task(step: int = 0, setting: str = "continual") -> Task:
@@ -49,7 +49,7 @@ def scores(method: CutPasteMethod, image: Tensor | None = None) -> Tensor:
     image = random_images(6, SIDE, seed=9) if image is None else image
     method.net.eval()
     with torch.no_grad():
-        return method.predict_batch(ScoringBatch(image, torch.arange(len(image)))).image_score
+        return method.predict_batch(scoring(method, image, torch.arange(len(image)))).image_score
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(2, 11_506_370), (3, 11_506_499)])
@@ -82,7 +82,7 @@ def test_a_head_of_zeros_has_the_loss_of_a_guess(variant: str, classes: int, tmp
 def test_the_loss_is_the_cross_entropy_of_the_logits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method = build(tmp_path)
     made = random_images(12, SIDE), torch.arange(12) % 3
-    monkeypatch.setattr("arch.cut_paste_method.make_variants", lambda *_: made)
+    monkeypatch.setattr("arch.kinds.cut_paste.make_variants", lambda *_: made)
     loss = method.loss(TrainBatch(made[0][:4], torch.arange(4)))
     logits = method.net.head(method.net.pool(made[0]))
     torch.testing.assert_close(loss, -F.log_softmax(logits, 1)[torch.arange(12), made[1]].mean())
@@ -93,7 +93,7 @@ def test_the_loss_falls_below_what_a_double_softmax_can_reach(
 ) -> None:
     method = build(tmp_path, "_lr=0.01", "_frozen_steps=0")
     made = random_images(8, SIDE), torch.arange(8) % 3
-    monkeypatch.setattr("arch.cut_paste_method.make_variants", lambda *_: made)
+    monkeypatch.setattr("arch.kinds.cut_paste.make_variants", lambda *_: made)
     (optimizer,) = method.optimizers()
     for _ in range(60):
         loss = method.loss(TrainBatch(made[0], torch.arange(8)))
@@ -113,7 +113,7 @@ def test_an_epoch_has_its_steps_and_the_learning_rate_falls_to_zero(tmp_path: Pa
     (optimizer,) = method.optimizers()
     optimizer.register_step_post_hook(lambda used, *_: rates.append(used.param_groups[0]["lr"]))
     method.optimizers = lambda: [optimizer]
-    method.train_model(loader(5), task())
+    train(method, loader(5), task())
     assert len(rates) == 21
     assert rates[::7] == pytest.approx([0.02, 0.015, 0.005])
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
@@ -122,10 +122,10 @@ def test_an_epoch_has_its_steps_and_the_learning_rate_falls_to_zero(tmp_path: Pa
 def test_at_first_only_the_head_is_trained(tmp_path: Path) -> None:
     method = build(tmp_path, "_frozen_steps=3", "_steps_per_epoch=3")
     before = {key: value.clone() for key, value in method.net.named_parameters()}
-    method.train_model(loader(), task())
+    train(method, loader(), task())
     moved = {key for key, value in method.net.named_parameters() if not torch.equal(value, before[key])}
     assert moved == {key for key in before if key.startswith("head")}
-    method.train_model(loader(), task(1))
+    train(method, loader(), task(1))
     moved = {key for key, value in method.net.named_parameters() if not torch.equal(value, before[key])}
     assert moved == set(before), "the next task goes on from trained weights"
 
@@ -134,7 +134,7 @@ def test_at_first_only_the_head_is_trained(tmp_path: Path) -> None:
 def test_fixed_norms_keep_their_statistics_but_are_trained(is_fixed: bool, tmp_path: Path) -> None:
     method = build(tmp_path, f"_fixed_norms={str(is_fixed).lower()}", "_frozen_steps=0")
     before = {key: value.clone() for key, value in method.state_dict().items()}
-    method.train_model(loader(), task())
+    train(method, loader(), task())
     for name, stays in (
         ("norm1.running_mean", is_fixed),
         ("norm1.running_var", is_fixed),
@@ -147,12 +147,12 @@ def test_fixed_norms_keep_their_statistics_but_are_trained(is_fixed: bool, tmp_p
 
 def test_the_density_is_that_of_the_last_weights_on_clean_images_whatever_came_before(tmp_path: Path) -> None:
     method = build(tmp_path, epochs=2)
-    method.train_model(loader(), task())
+    train(method, loader(), task())
     expected, state = scores(method), {key: value.clone() for key, value in method.state_dict().items()}
     embedding = torch.cat([method.net.embed(batch.image) for batch in loader()]).detach()
     torch.testing.assert_close(method.net.density.mean[0], embedding.mean(0))
     torch.testing.assert_close(torch.linalg.vector_norm(embedding, dim=1), torch.ones(20).double())
-    method.train_model(loader(30, seed=4), task())
+    train(method, loader(30, seed=4), task())
     assert not torch.equal(scores(method), expected)
     method.load_state_dict(state)
     method.end_task(loader(), task())
@@ -161,7 +161,7 @@ def test_the_density_is_that_of_the_last_weights_on_clean_images_whatever_came_b
 
 def test_the_score_is_the_mahalanobis_distance_of_the_unit_embedding(tmp_path: Path) -> None:
     method = build(tmp_path)
-    method.train_model(loader(), task())
+    train(method, loader(), task())
     image = random_images(6, SIDE, seed=9)
     method.net.eval()
     with torch.no_grad():
@@ -177,7 +177,7 @@ def test_mixed_precision_trains_but_does_not_round_embeddings(tmp_path: Path) ->
     image = random_images(6, SIDE, seed=9)
     with torch.autocast("cpu", torch.bfloat16):
         assert method.net.pool(image).dtype == torch.bfloat16
-        method.train_model(loader(), task())
+        train(method, loader(), task())
         mixed = scores(method)
     assert torch.equal(mixed, scores(method))
 
@@ -186,7 +186,7 @@ def test_mixed_precision_trains_but_does_not_round_embeddings(tmp_path: Path) ->
 def test_a_task_replaces_the_density_or_stands_beside_it(scope: str, tasks: int, tmp_path: Path) -> None:
     method = build(tmp_path, f"_density_scope={scope}", epochs=1)
     for step in (0, 1):
-        method.train_model(loader(seed=step), task(step))
+        train(method, loader(seed=step), task(step))
     assert len(method.net.density.mean) == tasks
     distance = NearestGaussian()
     distance.mean, distance.root = method.net.density.mean[-1:], method.net.density.root[-1:]
@@ -200,16 +200,16 @@ def test_a_task_replaces_the_density_or_stands_beside_it(scope: str, tasks: int,
 
 def test_replace_starts_from_the_first_weights_and_forgets_the_density(tmp_path: Path) -> None:
     method = build(tmp_path, "_continual=replace", "_density_scope=all")
-    method.train_model(loader(), task())
+    train(method, loader(), task())
     first = {key: value.clone() for key, value in method.state_dict().items()}
-    method.train_model(loader(seed=1), task(1))
+    train(method, loader(seed=1), task(1))
     assert len(method.net.density.mean) == 1
     assert int(method.net.num_updates) == int(first["num_updates"]) == 3
 
 
 def test_kernels_give_a_density_of_one_image(tmp_path: Path) -> None:
     method = build(tmp_path, "_density=kde", "_density_views=1")
-    method.train_model(loader(1), task())
+    train(method, loader(1), task())
     assert abs(scores(method, random_images(1, SIDE)).item()) < 1e-6
     assert (scores(method) > 1e-6).all()
 
@@ -227,7 +227,7 @@ def test_too_few_images_for_a_covariance_are_refused_before_any_training(
 ) -> None:
     method = build(tmp_path, *changes)
     with pytest.raises(UserError, match=told):
-        method.train_model(loader(count), task())
+        train(method, loader(count), task())
     assert int(method.net.num_updates) == 0
 
 
@@ -235,7 +235,7 @@ def test_images_that_are_all_the_same_are_refused_in_one_line(tmp_path: Path) ->
     method = build(tmp_path)
     same = MadeLoader(torch.full((20, 3, SIDE, SIDE), 0.5), batch_size=20)
     with pytest.raises(UserError, match="do not spread enough"):
-        method.train_model(same, task())
+        train(method, same, task())
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_turned_inputs_train_other_weights(tmp_path: Path) -> None:
     states = []
     for degrees in (0.0, 90.0):
         method = build(tmp_path, f"_post_rotation={degrees}")
-        method.train_model(loader(), task())
+        train(method, loader(), task())
         states.append(method.state_dict()["head.2.weight"])
     assert not torch.equal(*states)
 
@@ -292,9 +292,9 @@ def test_it_finds_the_defects_of_the_generated_products(example_root: Path, tmp_
         f"-v -m cutpaste -n net_tiny -d _example -tid 0 -ne 8 -g cpu --seed 0 -rp {example_root} "
         f"-wd {tmp_path} --set data_size={SIDE} --set data_crop_size={SIDE}".split()
     )
-    method, _ = build_method(config, store=None)
-    step = DataHolder(Example, config).create()[0]
-    method.train_model(step.train_loader, step.plan.task)
+    method = build_method(config, store=None).method
+    step = DataHolder(Example, config).create().steps[0]
+    train(method, step.train_loader, step.plan.task)
     label = np.array([sample.image_label for sample in step.tests[0].plan.samples])
     found = method.prediction(step.tests[0].loader)
     assert image_metrics(found.image_score, label)["auroc"] > 0.85, "untrained features give .79"

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from configuration.config import load_config
-from data_io.records import ScoringBatch, Task
-from models.common.backbone import Backbone
+from data_io.records import Task
+from models.backbones.backbone import Backbone
 from models.devnet.net_devnet import DeviationNet
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, random_images, scoring, train
 
 SIDE = 64  # pixels
 TASK = Task(id=0, name="squares", setting="semi", step=0, seed=0)
@@ -27,7 +27,7 @@ def build(work_dir: Path, *keys: str) -> Any:
     words = [
         word for key in (f"data_size={SIDE}", f"data_crop_size={SIDE}", *keys) for word in ("--set", key)
     ]
-    return build_method(load_config([*common, "-wd", str(work_dir), *words]), store=None)[0]
+    return build_method(load_config([*common, "-wd", str(work_dir), *words]), store=None).method
 
 
 def squares() -> MadeLoader:
@@ -84,12 +84,12 @@ def test_the_map_is_the_smoothed_gradient_and_that_of_an_image_alone(tmp_path: P
     method = build(tmp_path)
     method.net.eval()
     image = random_images(3, SIDE)
-    found = method.predict_batch(ScoringBatch(image, torch.arange(3)))
+    found = method.predict_batch(scoring(method, image, torch.arange(3)))
     _, gradient = method.net.explain(image)
     for number in range(3):
         smooth = gaussian_filter(gradient[number].numpy().astype(np.float64), sigma=4)
         np.testing.assert_allclose(found.anomaly_map[number].numpy(), smooth, rtol=1e-4, atol=1e-6)
-        alone = method.predict_batch(ScoringBatch(image[number : number + 1], torch.arange(1)))
+        alone = method.predict_batch(scoring(method, image[number : number + 1], torch.arange(1)))
         torch.testing.assert_close(alone.anomaly_map[0], found.anomaly_map[number], rtol=1e-3, atol=1e-6)
     assert all(parameter.grad is None for parameter in method.net.parameters())
 
@@ -105,7 +105,7 @@ def test_mixed_precision_leaves_the_gradient_as_it_is() -> None:
 @pytest.mark.parametrize(("kind", "localizes"), [("gradient", True), ("instance", True), ("none", False)])
 def test_every_kind_of_map_has_the_same_scores(kind: str, localizes: bool, tmp_path: Path) -> None:
     method = build(tmp_path, f"_map={kind}")
-    found = method.prediction([ScoringBatch(random_images(2, SIDE), torch.arange(2))])
+    found = method.prediction([scoring(method, random_images(2, SIDE), torch.arange(2))])
     assert method.needs_grad == (kind == "gradient")
     assert (found.anomaly_map is not None) == method.localizes == localizes
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_instances_are_enlarged_and_averaged_over_the_scales(tmp_path: Path) -> 
     method = build(tmp_path, "_map=instance")
     method.net.eval()
     with torch.no_grad():
-        found = method.predict_batch(ScoringBatch(random_images(2, SIDE), torch.arange(2)))
+        found = method.predict_batch(scoring(method, random_images(2, SIDE), torch.arange(2)))
         fine, coarse = method.net.instances(random_images(2, SIDE))
     enlarged = [
         nn.functional.interpolate(level.abs()[:, None], size=SIDE, mode="bilinear")[:, 0]
@@ -129,7 +129,7 @@ def test_instances_are_enlarged_and_averaged_over_the_scales(tmp_path: Path) -> 
 def test_bright_squares_are_told_from_grey_images_in_40_steps(tmp_path: Path) -> None:
     method = build(tmp_path, "_steps_per_epoch=10", "num_epochs=4", "train_batch_size=8", "_map=none")
     made = squares()
-    method.train_model(made, TASK)
+    train(method, made, TASK)
     found = method.prediction(made)
     assert roc_auc_score(made.image_label, found.image_score) == 1
     assert found.image_score[8:].min() > 2 * found.image_score[:8].max()

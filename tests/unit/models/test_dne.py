@@ -10,12 +10,12 @@ from torch import Tensor
 
 from configuration.config import load_config
 from configuration.errors import UserError
-from data_io.records import ScoringBatch, Task
+from data_io.records import Task
 from models.common.density import Gaussian, fit_gaussian
 from models.dne.mixture import mix_moments, mix_samples
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, random_images, scoring, train
 
 SIDE = 64  # pixels
 WIDTH = 256  # of net_tiny
@@ -26,7 +26,7 @@ def build(tmp_path: Path, *changes: str, model: str = "dne", setting: str = "-c 
     common = [*setting.split(), "-m", model, "-n", "net_tiny", "-d", "_example", "-w", "none", "-g", "cpu"]
     changed = [word for key in keys for word in ("--set", key)]
     config = load_config([*common, "-ne", "2", "-wd", str(tmp_path), *changed])
-    return build_method(config, store=None)[0]
+    return build_method(config, store=None).method
 
 
 def task(step: int = 0, setting: str = "continual") -> Task:
@@ -41,7 +41,7 @@ def loader(step: int, count: int = 20) -> MadeLoader:
 def trained(tmp_path: Path, *changes: str, tasks: int = 3) -> Any:
     method = build(tmp_path, *changes)
     for step in range(tasks):
-        method.train_model(loader(step), task(step))
+        train(method, loader(step), task(step))
     method.net.eval()
     return method
 
@@ -50,7 +50,7 @@ def trained(tmp_path: Path, *changes: str, tasks: int = 3) -> Any:
 def scores(method: Any, step: int = 0) -> Tensor:
     method.net.eval()
     image = loader(step).image[:6]
-    return method.predict_batch(ScoringBatch(image, torch.arange(6))).image_score
+    return method.predict_batch(scoring(method, image, torch.arange(6))).image_score
 
 
 def unit_rows(count: int, width: int, seed: int) -> Tensor:
@@ -117,7 +117,7 @@ def test_one_task_gives_the_scores_of_cutpaste(mixture: str, tmp_path: Path) -> 
     method = build(tmp_path, f"_mixture={mixture}", "_lr=0.001", "_weight_decay=0.0", setting="-v -tid 0")
     peer = build(tmp_path, "_lr=0.001", *own, model="cutpaste", setting="-v -tid 0")
     for each in (method, peer):
-        each.train_model(loader(0), task(setting="vanilla"))
+        train(each, loader(0), task(setting="vanilla"))
     assert torch.equal(scores(method), scores(peer))
 
 
@@ -130,7 +130,7 @@ def test_what_is_remembered_are_covariances_of_unit_vectors_and_true_numbers(tmp
         length = (gaussian.covariance.trace() + gaussian.mean.square().sum()).item()
         assert length == pytest.approx(1), "a precision would be far larger"
     few = build(tmp_path)
-    few.train_model(loader(0, count=3), task())
+    train(few, loader(0, count=3), task())
     assert few.net.memory.count.tolist() == [3], "views are no images"
 
 
@@ -138,7 +138,7 @@ def test_the_memory_grows_by_one_gaussian_per_task_and_old_ones_stay(tmp_path: P
     method = build(tmp_path)
     sizes, kept = [], []
     for step in range(3):
-        method.train_model(loader(step, count=20 + 5 * step), task(step))
+        train(method, loader(step, count=20 + 5 * step), task(step))
         state = {key: value for key, value in method.state_dict().items() if key.startswith("memory.")}
         sizes.append(sum(value.numel() for value in state.values()))
         kept.append(method.net.memory.covariance[0].clone())
@@ -166,7 +166,7 @@ def test_a_restored_method_scores_and_learns_on_the_same(mixture: str, tmp_path:
     assert torch.equal(scores(restored), scores(method))
     restored.load_run_state(deepcopy(method.run_state()))
     for each in (method, restored):
-        each.train_model(loader(2), task(2))
+        train(each, loader(2), task(2))
     assert torch.equal(scores(restored), scores(method))
 
 
@@ -191,7 +191,7 @@ def test_a_fixed_head_is_trained_on_the_first_task_only(is_fixed: bool, tmp_path
     method = build(tmp_path, f"_fix_head={str(is_fixed).lower()}")
     states = [{key: value.clone() for key, value in method.net.head.state_dict().items()}]
     for step in range(2):
-        method.train_model(loader(step), task(step))
+        train(method, loader(step), task(step))
         states.append({key: value.clone() for key, value in method.net.head.state_dict().items()})
     assert not torch.equal(states[0]["0.0.weight"], states[1]["0.0.weight"])
     assert all(torch.equal(states[1][key], states[2][key]) == is_fixed for key in states[1])
@@ -201,7 +201,7 @@ def test_a_fixed_head_ends_the_time_of_frozen_weights(tmp_path: Path) -> None:
     method = build(tmp_path, "_fix_head=true", "_frozen_steps=1000")
     weights = []
     for step in range(2):
-        method.train_model(loader(step), task(step))
+        train(method, loader(step), task(step))
         weights.append(method.backbone.trunk.state_dict())
         weights[-1] = {key: value.clone() for key, value in weights[-1].items()}
     assert any(not torch.equal(value, weights[0][key]) for key, value in weights[1].items())
@@ -210,7 +210,7 @@ def test_a_fixed_head_ends_the_time_of_frozen_weights(tmp_path: Path) -> None:
 def test_images_that_do_not_differ_are_refused(tmp_path: Path) -> None:
     method = build(tmp_path)
     with pytest.raises(UserError, match="do not spread enough"):
-        method.train_model(MadeLoader(torch.full((20, 3, SIDE, SIDE), 0.5), batch_size=10), task())
+        train(method, MadeLoader(torch.full((20, 3, SIDE, SIDE), 0.5), batch_size=10), task())
 
 
 def test_the_head_scores_by_a_probability_not_by_a_class(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_labelled_anomalies_are_refused(tmp_path: Path) -> None:
 def test_the_target_of_a_transfer_joins_the_source(tmp_path: Path) -> None:
     method = build(tmp_path, setting="-t -tid 0 -vid 1")
     for step in (0, 1):
-        method.train_model(loader(step, count=20 if step == 0 else 8), task(step, "transfer"))
+        train(method, loader(step, count=20 if step == 0 else 8), task(step, "transfer"))
     assert method.net.memory.count.tolist() == [20, 8]
 
 

@@ -11,12 +11,14 @@ from arch.dra import NORMAL, PSEUDO, SEEN
 from augmentation.cut_paste import paste_patches
 from configuration.config import load_config
 from configuration.errors import UserError
-from data_io.records import ScoringBatch, Task
-from models.common.backbone import Backbone
+from data_io.images import folder_images
+from data_io.records import Task
+from data_io.table import Storage
+from models.backbones.backbone import Backbone
 from models.dra.net_dra import DRANet, HeadScores
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, random_images, scoring, train
 
 SIDE = 64  # pixels
 TASK = Task(id=0, name="squares", setting="semi", step=0, seed=0)
@@ -27,7 +29,7 @@ def build(work_dir: Path, *keys: str) -> Any:
     words = [
         word for key in (f"data_size={SIDE}", f"data_crop_size={SIDE}", *keys) for word in ("--set", key)
     ]
-    return build_method(load_config([*common, "-wd", str(work_dir), *words]), store=None)[0]
+    return build_method(load_config([*common, "-wd", str(work_dir), *words]), store=None).method
 
 
 def small_net(num_scales: int = 2) -> DRANet:
@@ -118,6 +120,8 @@ def test_without_pseudo_anomalies_a_batch_stays_as_it_is(tmp_path: Path) -> None
 def test_pseudo_anomalies_can_be_images_of_other_products(tmp_path: Path) -> None:
     Image.new("RGB", (40, 30), (255, 0, 0)).save(tmp_path / "red.png")
     method = build(tmp_path, "_pseudo=outlier", f"_outlier={tmp_path}", "_pseudo_prob=1.0")
+    storage = Storage(method.device, memory_mb=100, num_workers=1)
+    method.other_images = folder_images(tmp_path, SIDE, storage)
     image, label = torch.zeros(3, 3, SIDE, SIDE), torch.tensor([NORMAL, SEEN, NORMAL])
     changed, new_label = method.with_pseudo(image, label)
     assert new_label.tolist() == [PSEUDO, SEEN, PSEUDO]
@@ -169,7 +173,7 @@ def test_training_keeps_the_references_as_the_trained_trunk_sees_them(tmp_path: 
     method = build(tmp_path, "_steps_per_epoch=1", "num_epochs=1", "train_batch_size=12")
     label = (torch.arange(16) >= 12).long()
     made = MadeLoader(random_images(16, SIDE), 12, label, reference_image=random_images(5, SIDE, seed=1))
-    method.train_model(made, TASK)
+    train(method, made, TASK)
     method.net.eval()
     with torch.no_grad():
         features = method.net.features(made.reference_image)
@@ -187,7 +191,7 @@ def test_the_map_is_the_sum_of_the_heads_that_look_at_patches(tmp_path: Path) ->
     method.net.eval()
     with torch.no_grad():
         method.net.set_references(random_images(3, SIDE, seed=1))
-        found = method.predict_batch(ScoringBatch(random_images(2, SIDE), torch.arange(2)))
+        found = method.predict_batch(scoring(method, random_images(2, SIDE), torch.arange(2)))
         (feature_map,) = method.net.features(random_images(2, SIDE))
         heads = [method.net.seen(feature_map), method.net.pseudo(feature_map)]
         heads.append(method.net.composite(method.net.residual(method.net.references[0] - feature_map)))
@@ -209,12 +213,12 @@ def test_seen_squares_and_pasted_patches_are_found_in_60_steps(tmp_path: Path) -
     image = ramps(24, seed=0)
     image[16:, :, 20:36, 20:36] = 1
     made = MadeLoader(image, 14, (torch.arange(24) >= 16).long(), reference_image=image[:2])
-    method.train_model(made, TASK)
+    train(method, made, TASK)
     torch.manual_seed(1)
     pasted, white = paste_patches(ramps(8, seed=1)), ramps(8, seed=2)
     white[:, :, 30:46, 8:24] = 1
     scores = [
-        torch.from_numpy(method.prediction([ScoringBatch(part, torch.arange(len(part)))]).image_score)
+        torch.from_numpy(method.prediction([scoring(method, part, torch.arange(len(part)))]).image_score)
         for part in (ramps(8, seed=3), white, pasted)
     ]
     for anomalous in scores[1:]:

@@ -16,11 +16,13 @@ from augmentation.simulated_defect import Simulated
 from configuration.config import load_config
 from configuration.errors import UserError
 from data_io.data_holder import DataHolder, Step
-from data_io.records import ScoringBatch, Task, TrainBatch
+from data_io.images import folder_images
+from data_io.records import Task, TrainBatch
+from data_io.table import Storage
 from dataset._example import Example
 from models.draem.net_draem import DraemNet, doubled, image_score
 from paradigms.method_factory import build_method
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, random_images, scoring, train
 
 SMALL = ("data_size=64", "data_crop_size=64", "_reconstructive_width=4", "_discriminative_width=4")
 
@@ -32,7 +34,7 @@ def config_of(*words: str, setting: str = "-v", keys: tuple[str, ...] = SMALL) -
 
 def build(*words: str, setting: str = "-v") -> Any:
     torch.manual_seed(0)
-    return build_method(config_of(*words, setting=setting), store=None)[0]
+    return build_method(config_of(*words, setting=setting), store=None).method
 
 
 def task(setting: str = "vanilla", step: int = 0) -> Task:
@@ -83,7 +85,7 @@ def test_the_image_score_is_the_largest_mean_of_a_square() -> None:
 @pytest.mark.parametrize("kind", ["avg21", "max"])
 def test_maps_are_probabilities_and_scores_follow_the_key(kind: str) -> None:
     method = build("--set", f"_image_score={kind}")
-    found = method.prediction([ScoringBatch(random_images(3), torch.arange(3))])
+    found = method.prediction([scoring(method, random_images(3), torch.arange(3))])
     maps = torch.from_numpy(found.anomaly_map)
     assert 0 <= maps.min() < maps.max() <= 1
     expected = image_score(maps) if kind == "avg21" else maps.amax((1, 2))
@@ -157,7 +159,7 @@ def test_textures_come_from_where_the_key_says(source: str, monkeypatch: pytest.
     textures = recorded(method, monkeypatch)
     image = torch.zeros(8, 3, 64, 64)
     image[:, :, :32] = 1
-    method.train_model(MadeLoader(image, batch_size=8), task())
+    train(method, MadeLoader(image, batch_size=8), task())
     levels = torch.cat(textures).unique()
     assert (len(levels) == 2) == (source == "self"), "parts of the images have no other levels"
 
@@ -171,7 +173,12 @@ def test_textures_come_from_a_folder_and_those_below_it(
     method = build("-ne", "2", "--set", f"_texture={tmp_path}", "--set", "_p_anomaly=1.0")
     textures = recorded(method, monkeypatch)
     with caplog.at_level(logging.INFO):
-        method.train_model(MadeLoader(random_images(8), batch_size=8), task())
+        train(
+            method,
+            MadeLoader(random_images(8), batch_size=8),
+            task(),
+            folder_images=lambda side: folder_images(tmp_path, side, Storage(method.device, 100, 1)),
+        )
     colours = {tuple(one[:, 0, 0].tolist()) for one in torch.cat(textures)}
     assert colours == {(1, 0, 0), (0, 1, 0)}
     assert f"the defects of task 0 are made of the images in {tmp_path}" in caplog.text
@@ -187,7 +194,7 @@ def test_generated_textures_are_said_in_one_line(caplog: pytest.LogCaptureFixtur
     method = build("-ne", "1", setting="-c")
     with caplog.at_level(logging.INFO):
         for step in (0, 1):
-            method.train_model(MadeLoader(random_images(2), batch_size=2), task("continual", step))
+            train(method, MadeLoader(random_images(2), batch_size=2), task("continual", step))
     (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.INFO]
     assert "generated textures" in line
     assert "_texture=DIR" in line
@@ -198,10 +205,10 @@ def test_the_next_task_starts_where_its_key_says(mode: str, monkeypatch: pytest.
     method = build("-ne", "1", "-tid", "0", "1", "--set", f"_continual={mode}", setting="-c")
     first = {key: value.clone() for key, value in method.state_dict().items()}
     loader = MadeLoader(random_images(2), batch_size=2)
-    method.train_model(loader, task("continual"))
+    train(method, loader, task("continual"))
     trained = {key: value.clone() for key, value in method.state_dict().items()}
     monkeypatch.setattr(method, "num_epochs", lambda _task: 0)
-    method.train_model(loader, task("continual", step=1))
+    train(method, loader, task("continual", step=1))
     expected = trained if mode == "finetune" else first
     assert all(torch.equal(value, expected[key]) for key, value in method.state_dict().items())
 
@@ -259,9 +266,9 @@ def learned(example_root: Path) -> tuple[Any, Step]:
     quick = ("_lr=0.003", "train_batch_size=4", "_perlin_min=1", "_perlin_max=3")
     keys = ("data_size=64", "data_crop_size=64", "_reconstructive_width=8", "_discriminative_width=8", *quick)
     config = config_of("-ne", "8", "-tid", "0", "-rp", str(example_root), keys=keys)
-    method, _ = build_method(config, store=None)
-    step = DataHolder(Example, config).create()[0]
-    method.train_model(step.train_loader, step.plan.task)
+    method = build_method(config, store=None).method
+    step = DataHolder(Example, config).create().steps[0]
+    train(method, step.train_loader, step.plan.task)
     return method, step
 
 
@@ -283,7 +290,7 @@ def test_a_stain_raises_the_score(learned: tuple[Any, Step]) -> None:
     stained[:, :, 25:35, 25:35] = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
     with torch.no_grad():
         before, after = (
-            method.predict_batch(ScoringBatch(image, torch.arange(len(image)))).image_score
+            method.predict_batch(scoring(method, image, torch.arange(len(image)))).image_score
             for image in (clean, stained)
         )
     assert (after > before).all()

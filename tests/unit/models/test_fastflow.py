@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from configuration.config import load_config
-from data_io.records import Task
+from data_io.records import FeatureReader, Task
 from loss_function.flow import flow_loss
 from models.fastflow.net_fastflow import FastFlowNet, FlowBlock, MapFlow, cell_scores
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, cached, for_method, random_images, train
 
 RESNET18 = [(64, 64, 64), (128, 32, 32), (256, 16, 16)]
 WIDE_RESNET50 = [(256, 64, 64), (512, 32, 32), (1024, 16, 16)]
@@ -148,7 +148,7 @@ def build(tmp_path: Path, *words: str) -> Any:
     small = ["_flow_steps=2", "data_size=64", "data_crop_size=64"]
     keys = [word for key in small for word in ("--set", key)]
     config = load_config([*common, "-g", "cpu", "-wd", str(tmp_path), "-tid", "0", "1", *keys, *words])
-    return build_method(config, store=None)[0]
+    return build_method(config, store=None).method
 
 
 def images() -> MadeLoader:
@@ -159,13 +159,13 @@ def task(step: int) -> Task:
     return Task(id=step, name=f"task {step}", setting="continual", step=step, seed=0)
 
 
-def losses(method: Any) -> list[float]:
-    return [method.loss(batch).item() for batch in images()]
+def losses(method: Any, read: FeatureReader | None = None) -> list[float]:
+    return [method.loss(batch).item() for batch in for_method(method, images(), read)]
 
 
 def test_maps_of_nets_that_do_not_pad_have_flows_of_their_size(tmp_path: Path) -> None:
     method = build(tmp_path, "-bb", "timm/inception_v3", "--set", "_layers=[layer1]", "-ne", "1")
-    method.train_model(images(), task(0))
+    train(method, images(), task(0))
 
 
 @pytest.mark.parametrize(
@@ -183,18 +183,18 @@ def test_training_lowers_the_loss_and_reads_the_backbone_once(tmp_path: Path) ->
     method = build(tmp_path, "-ne", "15")
     before = {key: value.clone() for key, value in method.backbone.state_dict().items()}
     first = sum(losses(method))
-    method.train_model(images(), task(0))
+    features = cached(method)
+    train(method, images(), task(0), features.read)
     assert sum(losses(method)) < first - 1000
-    assert method.feature_reader.num_extracted == 4
+    assert features.num_extracted == 4
     assert all(torch.equal(value, before[key]) for key, value in method.backbone.state_dict().items())
     assert all(parameter.grad is None for parameter in method.backbone.parameters())
 
 
 def test_cached_features_give_the_same_loss(tmp_path: Path) -> None:
     method = build(tmp_path)
-    cached = losses(method), losses(method)
-    method.feature_reader = None
-    assert cached == (losses(method), losses(method))
+    read = cached(method).read
+    assert [losses(method, read) for _ in range(2)] == [losses(method)] * 2
 
 
 def test_the_seed_decides_the_flow(tmp_path: Path) -> None:
@@ -206,10 +206,10 @@ def test_the_seed_decides_the_flow(tmp_path: Path) -> None:
 
 def test_the_image_score_is_the_highest_pixel_of_the_mean_of_the_maps(tmp_path: Path) -> None:
     method = build(tmp_path)
-    batch = next(iter(images()))
+    batch = next(iter(for_method(method, images())))
     with torch.no_grad():
         found = method.predict_batch(batch)
-        maps = method.backbone.extract(batch.image)
+        maps = method.backbone.extract(batch)
         latents = [flow(maps[layer])[0] for flow, layer in zip(method.net.flows, maps, strict=True)]
     likelihoods = [(-0.5 * latent.square().mean(1, keepdim=True)).exp() for latent in latents]
     large = [nn.functional.interpolate(-one, size=64, mode="bilinear") for one in likelihoods]

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from configuration.config import load_config
 from configuration.errors import UserError
-from data_io.records import ScoringBatch, Task, TrainBatch
+from data_io.records import Task, TrainBatch, view_of
 from loss_function.variational import divergence_from_standard_normal, squared_error
-from models.common.trunk import IMAGENET_MEAN, IMAGENET_STD
+from models.backbones.row import IMAGENET_MEAN, IMAGENET_STD
 from models.favae.net_favae import CODE, FAVAENet, Reconstruction
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, batch_of, cached, in_setting, random_images, scoring, train, training
 
 SIDE = 32  # pixels
 TINY = ("-n", "net_tiny", "-w", "none")
@@ -26,7 +26,7 @@ VGG = ("-n", "net_favae", "-w", "none")
 def build(tmp_path: Path, *words: str) -> Any:
     common = ["-v", "-m", "favae", "-d", "_example", "-g", "cpu", "-wd", str(tmp_path)]
     size = ["--set", f"data_size={SIDE}", "--set", f"data_crop_size={SIDE}"]
-    return build_method(load_config([*common, *size, *(words or TINY)]), store=None)[0]
+    return build_method(load_config([*common, *size, *(words or TINY)]), store=None).method
 
 
 def train_batch(count: int, seed: int = 0) -> TrainBatch:
@@ -49,7 +49,7 @@ def repeat_teacher(method: Any, monkeypatch: pytest.MonkeyPatch, pixel_error: Te
     """Let the net give the teacher's features and the image with an error (3, H, W) on it."""
 
     def perfect(image: Tensor) -> Reconstruction:
-        maps = method.features(ScoringBatch(image, torch.arange(len(image)) + 1000))
+        maps = method.backbone.extract(batch_of(image))
         code = torch.zeros(len(image), CODE)
         return Reconstruction(image + pixel_error, list(maps.values()), code, code)
 
@@ -108,7 +108,7 @@ def test_adapters_read_the_decoder_before_its_norms(tmp_path: Path) -> None:
 
 def test_the_teacher_gives_rectified_maps_of_vgg(tmp_path: Path) -> None:
     method = build(tmp_path, *VGG)
-    maps = method.features(train_batch(1))
+    maps = method.backbone.extract(train_batch(1))
     assert [tuple(each.shape[1:]) for each in maps.values()] == [(128, 16, 16), (256, 8, 8), (512, 4, 4)]
     assert all(each.min() == 0 for each in maps.values())
     assert sum(p.numel() for p in method.backbone.parameters()) == 7_635_264
@@ -137,7 +137,7 @@ def test_pixel_target_says_what_is_reconstructed(
         seen: list[Tensor] = []
         net = method.net
         monkeypatch.setattr(method, "net", lambda x, net=net, seen=seen: (seen.append(x), net(x))[1])
-        errors, found = method._errors(train_batch(1))
+        errors, found = method._errors(training(method, train_batch(1)))
         assert torch.equal(seen[0], expected)
         torch.testing.assert_close(errors[0], (found.image - expected).square().sum(1))
 
@@ -160,8 +160,8 @@ def test_codes_are_drawn_in_training_only() -> None:
 def test_the_loss_is_a_sum_over_images(tmp_path: Path) -> None:
     method = build(tmp_path)
     method.net.eval()
-    once = train_batch(2)
-    twice = TrainBatch(once.image.repeat(2, 1, 1, 1), once.image_key.repeat(2))
+    once = training(method, train_batch(2))
+    twice = view_of(once, once.image.repeat(2, 1, 1, 1), once.image_key.repeat(2))
     with torch.no_grad():
         torch.testing.assert_close(method.loss(twice), 2 * method.loss(once))
         torch.testing.assert_close(method.held_out_error(once), method.loss(once))
@@ -173,14 +173,14 @@ def test_the_loss_weighs_the_divergence(tmp_path: Path) -> None:
         method = build(tmp_path, *TINY, "--set", f"_kld_weight={weight}")
         method.net.eval()
         with torch.no_grad():
-            losses.append(method.loss(train_batch(2)).item())
+            losses.append(method.loss(training(method, train_batch(2))).item())
     assert losses[1] > losses[0]
     assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-2)
 
 
 def test_the_decoder_runs_once_per_step(tmp_path: Path) -> None:
     method = build(tmp_path, *TINY, "-ne", "3")
-    method.train_model(MadeLoader(random_images(4, SIDE), batch_size=2), task())
+    train(method, MadeLoader(random_images(4, SIDE), batch_size=2), task())
     counts = {int(value) for key, value in method.state_dict().items() if "num_batches" in key}
     assert counts == {6}
 
@@ -190,12 +190,11 @@ def test_training_leaves_the_teacher_alone_and_runs_it_once_per_image(tmp_path: 
     for is_cached in (True, False):
         method = build(tmp_path, *TINY, "-ne", "2")
         teacher = copied(method.backbone.state_dict())
-        reader = method.feature_reader
-        if not is_cached:
-            method.feature_reader = None
-        method.train_model(MadeLoader(random_images(10, SIDE), batch_size=4), task())
+        features = cached(method)
+        read = features.read if is_cached else None
+        train(method, MadeLoader(random_images(10, SIDE), batch_size=4), task(), read)
         assert is_equal(method.backbone.state_dict(), teacher)
-        assert reader.num_extracted == (10 if is_cached else 0)
+        assert features.num_extracted == (10 if is_cached else 0)
         states.append(method.state_dict())
     assert is_equal(*states)
 
@@ -203,7 +202,7 @@ def test_training_leaves_the_teacher_alone_and_runs_it_once_per_image(tmp_path: 
 def test_a_perfect_reconstruction_has_no_anomaly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     method = build(tmp_path)
     repeat_teacher(method, monkeypatch, torch.zeros(3, SIDE, SIDE))
-    found = method.predict_batch(train_batch(2, seed=1))
+    found = method.predict_batch(training(method, train_batch(2, seed=1)))
     assert found.anomaly_map.eq(0).all()
 
 
@@ -215,7 +214,7 @@ def test_a_wrong_pixel_is_smoothed_as_scipy_does(
     error = torch.zeros(3, SIDE, SIDE)
     error[:, 10, 20] = 0.5
     repeat_teacher(method, monkeypatch, error)
-    found = method.predict_batch(train_batch(1, seed=1))
+    found = method.predict_batch(training(method, train_batch(1, seed=1)))
     squared = 3 * error[0].numpy().astype(np.float64) ** 2
     expected = gaussian_filter(squared, 2) if smoothing == "2d" else gaussian_filter1d(squared, 2, axis=1)
     np.testing.assert_allclose(found.anomaly_map[0], expected, atol=1e-6)
@@ -226,11 +225,11 @@ def test_a_wrong_pixel_is_smoothed_as_scipy_does(
 def test_an_image_scores_the_same_alone(tmp_path: Path) -> None:
     method = build(tmp_path)
     method.net.eval()
-    batch = train_batch(4, seed=2)
+    batch = training(method, train_batch(4, seed=2))
     with torch.no_grad():
         whole = method.predict_batch(batch).image_score
         for row in range(4):
-            alone = ScoringBatch(batch.image[[row]], torch.tensor([row]))
+            alone = scoring(method, batch.image[[row]], torch.tensor([row]))
             torch.testing.assert_close(
                 method.predict_batch(alone).image_score, whole[[row]], rtol=1e-4, atol=0
             )
@@ -243,16 +242,17 @@ def test_the_next_task_starts_where_its_key_says(
     method = build(tmp_path, *TINY, "-ne", "1", "--set", f"_continual={mode}")
     loader = MadeLoader(random_images(4, SIDE), batch_size=2)
     first = copied(method.state_dict())
-    method.train_model(loader, task("continual"))
+    in_setting(method, "continual")
+    train(method, loader, task("continual"))
     trained = copied(method.state_dict())
     monkeypatch.setattr(method, "num_epochs", lambda _task: 0)
-    method.train_model(loader, task("continual", step=1))
+    train(method, loader, task("continual", step=1))
     assert is_equal(method.state_dict(), trained if mode == "finetune" else first)
 
 
 def test_four_images_are_learned_and_what_is_pasted_on_one_is_found(tmp_path: Path) -> None:
     method = build(tmp_path, "-n", "net_tiny", "-w", "imagenet", "--set", "_lr=0.001", "--set", "_sigma=1")
-    batch = train_batch(4)
+    batch = training(method, train_batch(4))
     optimizer = method.optimizers()[0]
     losses = []
     method.net.train()
@@ -267,15 +267,15 @@ def test_four_images_are_learned_and_what_is_pasted_on_one_is_found(tmp_path: Pa
     stained[:, :, 16:28, 4:16] = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
     method.net.eval()
     with torch.no_grad():
-        found = method.predict_batch(ScoringBatch(stained, torch.tensor([99]))).anomaly_map[0]
+        found = method.predict_batch(scoring(method, stained, torch.tensor([99]))).anomaly_map[0]
     row, column = divmod(int(found.argmax()), SIDE)
     assert 16 <= row < 28
     assert 4 <= column < 16
 
 
 def test_patience_is_the_keys(tmp_path: Path) -> None:
-    assert build(tmp_path).patience == 20
-    assert build(tmp_path, *TINY, "--set", "_patience=null").patience is None
+    assert build(tmp_path).held_out.patience == 20
+    assert build(tmp_path, *TINY, "--set", "_patience=null").held_out.patience is None
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,12 @@ from sklearn.metrics import roc_auc_score
 from configuration.config import load_config
 from configuration.errors import UserError
 from data_io.data_holder import DataHolder
-from data_io.records import ScoringBatch, Task
+from data_io.records import Task
 from dataset._example import Example
 from models.common.nearest import NearestNeighbours
 from models.common.patch_embedding import average_embedding
 from paradigms.method_factory import build_method
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, cached, random_images, reader, scoring, train
 
 SIDE = 128  # pixels; 256 patches with net_tiny
 TASK = Task(id=0, name="made", setting="vanilla", step=0, seed=0)
@@ -24,11 +24,11 @@ TASK = Task(id=0, name="made", setting="vanilla", step=0, seed=0)
 def build(*words: str, setting: str = "-v", net: str = "net_tiny", side: int = SIDE) -> Any:
     size = ["--set", f"data_size={side}", "--set", f"data_crop_size={side}"]
     common = ["-m", "graphcore", "-n", net, "-d", "_example", "-w", "none", "-g", "cpu", *size]
-    return build_method(load_config([setting, *common, *words]), store=None)[0]
+    return build_method(load_config([setting, *common, *words]), store=None).method
 
 
 def bank_size(method: Any, num_images: int, task: Task = TASK) -> int:
-    method.train_model(MadeLoader(random_images(num_images, SIDE), batch_size=16), task)
+    train(method, MadeLoader(random_images(num_images, SIDE), batch_size=16), task)
     return len(method.net.memory.bank)
 
 
@@ -70,9 +70,10 @@ def test_the_bound_holds_for_the_tasks_together() -> None:
 def test_training_images_are_at_no_distance_from_a_full_bank() -> None:
     method = build("-sp", "1", "--set", "_sampler_name=identity", net="vig_ti_224_gelu", side=224)
     loader = MadeLoader(random_images(2, 224), batch_size=2)
-    method.train_model(loader, TASK)
-    assert method.feature_reader.num_extracted == 2, "the backbone sees an image once"
-    found = method.prediction([ScoringBatch(loader.image, torch.arange(2))])
+    features = cached(method)
+    train(method, loader, TASK, features.read)
+    assert features.num_extracted == 2, "the backbone sees an image once"
+    found = method.prediction([scoring(method, loader.image, torch.arange(2))])
     assert (found.image_score == 0).all()
     assert (found.anomaly_map == 0).all()
     assert method.net.memory.bank.shape == (2 * 196, 2 * 192)
@@ -82,8 +83,8 @@ def test_scores_are_plain_distances_or_their_squares() -> None:
     scores = []
     for distance in ("l2", "l2sq"):
         method = build("--set", f"_distance={distance}")
-        method.train_model(MadeLoader(random_images(2, SIDE), batch_size=2), TASK)
-        batch = ScoringBatch(random_images(3, SIDE, seed=1), torch.arange(3) + 10)
+        train(method, MadeLoader(random_images(2, SIDE), batch_size=2), TASK)
+        batch = scoring(method, random_images(3, SIDE, seed=1), torch.arange(3) + 10)
         scores.append(torch.from_numpy(method.prediction([batch]).image_score))
     torch.testing.assert_close(scores[0] ** 2, scores[1])
 
@@ -143,9 +144,9 @@ def test_defects_of_the_example_are_found(example_root: Path) -> None:
         str(example_root),
     ]
     config = load_config([*words, "--set", "data_size=64", "--set", "data_crop_size=64", "-g", "cpu"])
-    method, _ = build_method(config, store=None)
-    step = DataHolder(Example, config).create()[0]
-    method.train_model(step.train_loader, step.plan.task)
+    method = build_method(config, store=None).method
+    step = DataHolder(Example, config).create().steps[0].with_features(reader(method))
+    train(method, step.train_loader, step.plan.task)
     found = method.prediction(step.tests[0].loader)
     labels = [sample.image_label for sample in step.tests[0].plan.samples]
     assert roc_auc_score(labels, found.image_score) > 0.8  # 0.87; noise is within 0.33 and 0.67 as a rule

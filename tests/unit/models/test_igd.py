@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arch.base import Runtime
 from configuration.config import load_config
 from configuration.errors import UserError
 from data_io.records import ScoringBatch, Task
@@ -13,7 +14,7 @@ from models.igd.layers import EnlargingConv, MapNorm, ReducingConv
 from models.igd.net_igd import IGDNet
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, cached, for_method, random_images, scoring, train
 
 
 def count(*modules: nn.Module) -> int:
@@ -99,7 +100,7 @@ def build(tmp_path: Path, *words: str) -> Any:
     keys = ["data_size=64", "data_crop_size=64", "_width=4"]
     sizes = [word for key in keys for word in ("--set", key)]
     config = load_config([*common, "-wd", str(tmp_path), "-tid", "0", "1", *sizes, *words])
-    return build_method(config, store=None)[0]
+    return build_method(config, store=None).method
 
 
 def images(number: int = 5) -> MadeLoader:
@@ -122,33 +123,33 @@ def are_equal(module: nn.Module, before: dict[str, Tensor]) -> bool:
 def test_training_reads_each_image_and_its_mirror_image_once(hflip: bool, tmp_path: Path) -> None:
     method = build(tmp_path, "--set", f"_hflip={str(hflip).lower()}")
     before = copies(method.backbone)
-    method.train_model(images(), task(0))
-    assert method.feature_reader.num_extracted == (10 if hflip else 5)
+    features = cached(method)
+    train(method, images(), task(0), features.read)
+    assert features.num_extracted == (10 if hflip else 5)
     assert are_equal(method.backbone, before)
     assert all(p.grad is None and not p.requires_grad for p in method.backbone.parameters())
 
 
 def test_a_mirror_image_has_the_features_of_its_own(tmp_path: Path) -> None:
     method = build(tmp_path)
+    features = cached(method)
     seen = []
-    features = method.features
 
     def watched(batch: ScoringBatch) -> dict[str, Tensor]:
         seen.append(batch)
-        return features(batch)
+        return features.read(batch)
 
-    method.features = watched
-    method.train_model(images(), task(0))
+    train(method, images(), task(0), watched)
     for batch in seen:
-        found = features(batch)["pooled"]
-        torch.testing.assert_close(found, method.backbone.extract(batch.image)["pooled"])
+        found = features.read(batch)["pooled"]
+        torch.testing.assert_close(found, method.backbone.extract(batch)["pooled"])
     assert len({int(key) for batch in seen for key in batch.image_key}) == 10
 
 
 def test_each_player_moves_alone(tmp_path: Path) -> None:
     method = build(tmp_path)
-    loader, net = images(), method.net
-    method.begin_task(loader, task(0))
+    loader, net = for_method(method, images()), method.net
+    method.begin_task(loader, task(0), Runtime(method.device))
     optimizers = method.optimizers()
     turns = method.turns(next(iter(loader)), optimizers)
     critic, drawing = copies(net.critic), (copies(net.head), copies(net.decoder))
@@ -175,7 +176,7 @@ def test_each_player_moves_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_batch_normalisation_learns_only_where_it_is_asked_to(mode: str, tmp_path: Path) -> None:
     method = build(tmp_path, "--set", f"_bn_mode={mode}")
-    method.train_model(images(), task(0))
+    train(method, images(), task(0))
     norms = [module for module in method.net.decoder.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == 9
     for norm in norms:
@@ -218,7 +219,7 @@ def test_the_centre_is_set_at_the_start_every_few_epochs_and_at_the_end(
         set_centre(feature)
 
     method.net.set_centre = watched
-    method.train_model(images(), task(0))
+    train(method, images(), task(0))
     assert len(calls) == expected == 1 + (num_epochs - 1) // 2 + 1
     state = copies(method.net)
     method.net.locate(method.pooled)
@@ -226,13 +227,12 @@ def test_the_centre_is_set_at_the_start_every_few_epochs_and_at_the_end(
 
 
 def test_scores_weigh_both_errors_and_the_map_can_be_left_out(tmp_path: Path) -> None:
-    batch = ScoringBatch(random_images(3), torch.arange(3))
     scores = []
     for weights in ("1.0, 0.0", "0.0, 1.0", "0.5, 0.5"):
         method = build(tmp_path, "--set", f"_score_weights=[{weights}]", "--set", "_map=none")
         method.net.eval()
         with torch.no_grad():
-            found = method.predict_batch(batch)
+            found = method.predict_batch(scoring(method, random_images(3)))
         assert found.anomaly_map is None
         scores.append(found.image_score)
     assert ((scores[0] > 0) & (scores[0] <= 1) & (scores[1] >= 0) & (scores[1] < 1)).all()
@@ -258,10 +258,10 @@ def test_the_next_task_starts_where_its_key_says_with_a_centre_of_its_own(
 ) -> None:
     method = build(tmp_path, "--set", f"_continual={mode}")
     first = copies(method.net.decoder)
-    method.train_model(images(), task(0))
+    train(method, images(), task(0))
     trained, centre = copies(method.net.decoder), method.net.centre.clone()
     monkeypatch.setattr(method, "num_epochs", lambda _task: 0)
-    method.train_model(MadeLoader(random_images(4, seed=1), batch_size=2), task(1))
+    train(method, MadeLoader(random_images(4, seed=1), batch_size=2), task(1))
     assert are_equal(method.net.decoder, trained if mode == "finetune" else first)
     assert not torch.equal(method.net.centre, centre)
 
@@ -269,11 +269,11 @@ def test_the_next_task_starts_where_its_key_says_with_a_centre_of_its_own(
 def test_two_images_are_learnt_and_a_patch_on_them_raises_the_score(tmp_path: Path) -> None:
     method = build(tmp_path, "-w", "imagenet", "--set", "_width=8", "--set", "_base_lr=0.003")
     image = F.interpolate(random_images(2, side=8), 64, mode="bilinear")
-    batch = ScoringBatch(image, torch.arange(2))
+    batch = scoring(method, image, torch.arange(2))
     scores = []
     for num_epochs in (1, 60):
         method.num_epochs = lambda _task, wanted=num_epochs: wanted
-        method.train_model(MadeLoader(image, batch_size=2), task(0))
+        train(method, MadeLoader(image, batch_size=2), task(0))
         method.net.eval()
         with torch.no_grad():
             scores.append(method.predict_batch(batch).image_score)
@@ -281,7 +281,7 @@ def test_two_images_are_learnt_and_a_patch_on_them_raises_the_score(tmp_path: Pa
     spoiled = image.clone()
     spoiled[:, :, 20:36, 12:28] = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
     with torch.no_grad():
-        found = method.predict_batch(ScoringBatch(spoiled, torch.arange(2, 4)))
+        found = method.predict_batch(scoring(method, spoiled, torch.arange(2, 4)))
     assert (found.image_score > 1.2 * scores[1]).all()
     for peak in found.anomaly_map.flatten(1).argmax(1).tolist():
         assert 12 <= peak // 64 < 44

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from configuration.config import load_config
 from configuration.errors import UserError
-from data_io.records import ScoringBatch, Task, TrainBatch
+from data_io.records import Task, TrainBatch
 from models.reverse.net_reverse import MIRRORS, Mirror, ReverseNet, mirror_of
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, cached, random_images, scoring, train, training
 
 WIDE = [256, 512, 1024]
 NARROW = [64, 128, 256]
@@ -91,7 +91,7 @@ def build(tmp_path: Path, *words: str) -> Any:
     ]
     sizes = ["--set", "data_size=64", "--set", "data_crop_size=64"]
     config = load_config([*common, "-wd", str(tmp_path), "-tid", "0", "1", *sizes, *words])
-    return build_method(config, store=None)[0]
+    return build_method(config, store=None).method
 
 
 def images(number: int = 5) -> MadeLoader:
@@ -105,8 +105,9 @@ def task(step: int) -> Task:
 def test_an_epoch_after_the_first_runs_no_backbone_and_none_changes_it(tmp_path: Path) -> None:
     method = build(tmp_path)
     before = {key: value.clone() for key, value in method.backbone.state_dict().items()}
-    method.train_model(images(), task(0))
-    assert method.feature_reader.num_extracted == 5
+    features = cached(method)
+    train(method, images(), task(0), features.read)
+    assert features.num_extracted == 5
     assert all(torch.equal(value, before[key]) for key, value in method.backbone.state_dict().items())
     assert all(p.grad is None and not p.requires_grad for p in method.backbone.parameters())
 
@@ -115,9 +116,7 @@ def test_cached_features_train_the_same_weights(tmp_path: Path) -> None:
     states = []
     for is_cached in (True, False):
         method = build(tmp_path)
-        if not is_cached:
-            method.feature_reader = None
-        method.train_model(images(), task(0))
+        train(method, images(), task(0), cached(method).read if is_cached else None)
         states.append(method.state_dict())
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
@@ -143,7 +142,7 @@ def test_a_spoiled_corner_is_found_in_the_corner_and_equal_maps_score_0(
 ) -> None:
     method = build(tmp_path, "--set", "_sigma=0.0")
     method.net.eval()
-    batch = ScoringBatch(images(1).image, torch.arange(1))
+    batch = scoring(method, images(1).image, torch.arange(1))
     monkeypatch.setattr(method.net, "forward", lambda maps: maps)
     assert method.predict_batch(batch).anomaly_map.abs().max() < 1e-5
 
@@ -162,16 +161,16 @@ def test_a_spoiled_corner_is_found_in_the_corner_and_equal_maps_score_0(
 def test_an_image_is_learnt_and_a_black_square_in_it_found(tmp_path: Path) -> None:
     method = build(tmp_path, "-w", "imagenet", "--set", "data_size=128", "--set", "data_crop_size=128")
     image = F.interpolate(random_images(1, side=16), 128, mode="bilinear")
-    batch = TrainBatch(image, torch.zeros(1, dtype=torch.long))
+    batch = training(method, TrainBatch(image, torch.zeros(1, dtype=torch.long)))
     first = method.loss(batch).item()
     method.num_epochs = lambda _task: 50
-    method.train_model(MadeLoader(image, batch_size=1), task(0))
+    train(method, MadeLoader(image, batch_size=1), task(0))
     assert method.loss(batch).item() < 0.5 * first
     method.net.eval()
     spoiled = image.clone()
     spoiled[:, :, 40:72, 24:56] = 0
     with torch.no_grad():
-        found = method.predict_batch(ScoringBatch(spoiled, torch.tensor([1])))
+        found = method.predict_batch(scoring(method, spoiled, torch.tensor([1])))
     row, column = divmod(int(found.anomaly_map.argmax()), 128)
     assert 40 <= row < 72
     assert 24 <= column < 56
@@ -183,10 +182,10 @@ def test_the_next_task_starts_where_its_key_says(
 ) -> None:
     method = build(tmp_path, "-ne", "1", "--set", f"_continual={mode}")
     first = {key: value.clone() for key, value in method.state_dict().items()}
-    method.train_model(images(), task(0))
+    train(method, images(), task(0))
     trained = {key: value.clone() for key, value in method.state_dict().items()}
     monkeypatch.setattr(method, "num_epochs", lambda _task: 0)
-    method.train_model(images(), task(1))
+    train(method, images(), task(1))
     expected = trained if mode == "finetune" else first
     assert all(torch.equal(value, expected[key]) for key, value in method.state_dict().items())
     key = "decoder.stages.0.0.main.0.0.weight"

@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from configuration.config import load_config
-from data_io.records import ScoringBatch, Task
+from data_io.records import Task
 from loss_function.margin import margin_loss
 from models.simplenet.net_simplenet import SimpleNetHeads, draw_noise
 from paradigms.method_factory import build_method
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, cached, random_images, scoring, train
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -91,7 +91,7 @@ def build(tmp_path: Path, *words: str) -> Any:
     small = ["_target_embed_dimension=48", "_pretrain_embed_dimension=48", "_dsc_hidden=32"]
     keys = [word for key in small for word in ("--set", key)]
     config = load_config([*common, "-wd", str(tmp_path), "-tid", "0", "1", *keys, *words])
-    return build_method(config, store=None)[0]
+    return build_method(config, store=None).method
 
 
 def images() -> MadeLoader:
@@ -109,9 +109,10 @@ def test_passes_are_epochs_times_gan_epochs_and_later_ones_run_no_backbone(tmp_p
     optimizers = method.optimizers()
     optimizers[1].register_step_post_hook(lambda *_: steps.append(1))
     method.optimizers = lambda: optimizers
-    method.train_model(images(), task(0))
+    features = cached(method)
+    train(method, images(), task(0), features.read)
     assert len(steps) == 2 * 3 * 3
-    assert method.feature_reader.num_extracted == 5
+    assert features.num_extracted == 5
     assert all(torch.equal(value, before[key]) for key, value in method.backbone.state_dict().items())
     assert all(parameter.grad is None for parameter in method.backbone.parameters())
 
@@ -120,9 +121,7 @@ def test_cached_features_train_the_same_weights(tmp_path: Path) -> None:
     states = []
     for is_cached in (True, False):
         method = build(tmp_path, "-ne", "1", "--set", "_gan_epochs=2")
-        if not is_cached:
-            method.feature_reader = None
-        method.train_model(images(), task(0))
+        train(method, images(), task(0), cached(method).read if is_cached else None)
         states.append(method.state_dict())
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
@@ -130,10 +129,10 @@ def test_cached_features_train_the_same_weights(tmp_path: Path) -> None:
 def test_the_image_score_is_the_worst_patch_before_smoothing(tmp_path: Path) -> None:
     method = build(tmp_path)
     method.net.eval()
-    batch = ScoringBatch(images().image, torch.arange(5))
+    batch = scoring(method, images().image, torch.arange(5))
     with torch.no_grad():
         found = method.predict_batch(batch)
-        maps = method.backbone.extract(batch.image)
+        maps = method.backbone.extract(batch)
         patch_score = -method.net(method.embedding([maps["layer2"], maps["layer3"]])).view(5, 64)
     torch.testing.assert_close(found.image_score, patch_score.amax(1))
     assert (found.anomaly_map.amax((1, 2)) < found.image_score).all()
@@ -145,10 +144,10 @@ def test_the_next_task_starts_where_its_key_says(
 ) -> None:
     method = build(tmp_path, "-ne", "1", "--set", f"_continual={mode}")
     first = {key: value.clone() for key, value in method.state_dict().items()}
-    method.train_model(images(), task(0))
+    train(method, images(), task(0))
     trained = {key: value.clone() for key, value in method.state_dict().items()}
     monkeypatch.setattr(method, "num_epochs", lambda _task: 0)
-    method.train_model(images(), task(1))
+    train(method, images(), task(1))
     expected = trained if mode == "finetune" else first
     assert all(torch.equal(value, expected[key]) for key, value in method.state_dict().items())
     assert not torch.equal(first["adaptor.weight"], trained["adaptor.weight"])

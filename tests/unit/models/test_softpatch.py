@@ -5,10 +5,10 @@ import torch
 from sklearn.neighbors import LocalOutlierFactor
 from torch import Tensor
 
-from arch.memory_bank import MemoryBankMethod
+from arch.kinds.memory_bank import MemoryBankMethod
 from configuration.config import load_config
 from configuration.errors import UserError
-from data_io.records import ScoringBatch, Task
+from data_io.records import Task
 from models.softpatch import outlier_weight as module
 from models.softpatch.net_softpatch import SoftPatchNet
 from models.softpatch.outlier_weight import (
@@ -18,7 +18,7 @@ from models.softpatch.outlier_weight import (
     outlier_weight,
 )
 from paradigms.method_factory import build_method
-from tests.loaders import MadeLoader
+from tests.loaders import MadeLoader, batch_of, scoring, train
 
 SIDE = 64  # pixels
 GRID = SIDE // 8  # cells of layer2
@@ -151,23 +151,23 @@ def trained(image: Tensor, model: str, *changes: str, setting: str = "-v -tid 1"
     """A method with a random net_tiny that has learned these images."""
     words = f"{setting} -m {model} -n net_tiny -d _example -w none -g cpu --debug".split()
     config = load_config([*words, *(word for change in changes for word in ("--set", change))])
-    built, _ = build_method(config, store=None)
-    built.feature_reader = None
+    built = build_method(config, store=None).method
     assert isinstance(built, MemoryBankMethod)
-    built.train_model(
+    train(
+        built,
         MadeLoader(image, batch_size=-(-len(image) // 2)),
-        Task(1, "task", config.run.setting.value, 0, seed=0),
+        Task(1, "task", config.run.setting, 0, seed=0),
     )
     return built
 
 
 def score(built: MemoryBankMethod, image: Tensor) -> Tensor:
-    return built.predict_batch(ScoringBatch(image, torch.arange(len(image)))).image_score
+    return built.predict_batch(scoring(built, image, torch.arange(len(image)))).image_score
 
 
 def rows_of(built: MemoryBankMethod, image: Tensor) -> Tensor:
     """The (N, P, D) patch features of images."""
-    rows = built.net.embedding(list(built.backbone.extract(image).values()))
+    rows = built.net.embedding(list(built.backbone.extract(batch_of(image)).values()))
     return rows.view(len(image), GRID**2, -1)
 
 

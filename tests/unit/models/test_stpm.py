@@ -7,12 +7,12 @@ from torch import Tensor
 
 from configuration.config import load_config
 from configuration.errors import UserError
-from data_io.records import ScoringBatch, Task
+from data_io.records import Task
 from loss_function.feature_matching import MatchingLoss, matching_loss
 from models.stpm.net_stpm import LAST_NORMS, STPMNet, direction_distance, product_map, resized
 from paradigms.method_factory import build_method
 from tests.conftest import RunProgram
-from tests.loaders import MadeLoader, random_images
+from tests.loaders import MadeLoader, cached, in_setting, random_images, scoring, train, training
 
 TINY = ("-n", "net_tiny", "-w", "imagenet")
 
@@ -32,7 +32,7 @@ def constant(value: float, side: int) -> Tensor:
 
 def build(tmp_path: Path, *words: str) -> Any:
     common = ["-v", "-m", "stpm", "-d", "_example", "-g", "cpu", "-wd", str(tmp_path)]
-    return build_method(load_config([*common, *(words or TINY)]), store=None)[0]
+    return build_method(load_config([*common, *(words or TINY)]), store=None).method
 
 
 def task(setting: str = "vanilla", step: int = 0) -> Task:
@@ -114,23 +114,22 @@ def test_a_student_has_the_teachers_maps_and_learns_from_a_step(
     if parameters is not None:
         assert sum(p.numel() for p in method.net.parameters()) == parameters
     loader = MadeLoader(random_images(2), batch_size=2)
-    found = method.net(loader.image, list(method.features(next(iter(loader))).values()))
+    found = method.net(loader.image, list(training(method, next(iter(loader))).features.values()))
     assert [tuple(distance.shape[1:]) for distance in found] == shapes
     before = copied(method.state_dict())
-    method.train_model(loader, task())
+    train(method, loader, task())
     assert all(
         not torch.equal(before[key], value) for key, value in method.state_dict().items() if "running" in key
     )
 
 
 def test_the_student_starts_by_chance_or_as_the_teacher(tmp_path: Path) -> None:
-    batch = ScoringBatch(random_images(3), torch.arange(3))
     scores = {}
     for init in ("random", "pretrained"):
         method = build(tmp_path, *TINY, "--set", f"_student_init={init}")
         method.net.eval()
         with torch.no_grad():
-            scores[init] = method.predict_batch(batch).image_score
+            scores[init] = method.predict_batch(scoring(method, random_images(3))).image_score
     assert (scores["random"] > 0.1).all()
     assert (scores["pretrained"] < 1e-10).all(), "equal but for the rounding of folded norms"
 
@@ -154,19 +153,19 @@ def test_a_net_without_such_blocks_is_refused(name: str, tmp_path: Path) -> None
 def test_training_changes_the_student_only_and_the_teacher_runs_once_per_image(tmp_path: Path) -> None:
     method = build(tmp_path, *TINY, "-ne", "3")
     teacher, student = copied(method.backbone.state_dict()), copied(method.state_dict())
-    method.train_model(MadeLoader(random_images(12), batch_size=4), task())
+    features = cached(method)
+    train(method, MadeLoader(random_images(12), batch_size=4), task(), features.read)
     assert is_equal(method.backbone.state_dict(), teacher)
     assert not any(torch.equal(value, student[key]) for key, value in method.state_dict().items())
-    assert method.feature_reader.num_extracted == 12
+    assert features.num_extracted == 12
 
 
 def test_cached_teacher_features_train_the_same_student(tmp_path: Path) -> None:
     states = []
     for is_cached in (True, False):
         method = build(tmp_path, *TINY, "-ne", "2")
-        if not is_cached:
-            method.feature_reader = None
-        method.train_model(MadeLoader(random_images(10), batch_size=4), task())
+        read = cached(method).read if is_cached else None
+        train(method, MadeLoader(random_images(10), batch_size=4), task(), read)
         states.append(method.state_dict())
     assert is_equal(*states)
 
@@ -174,10 +173,10 @@ def test_cached_teacher_features_train_the_same_student(tmp_path: Path) -> None:
 def test_the_score_is_the_highest_pixel_of_the_enlarged_map(tmp_path: Path) -> None:
     method = build(tmp_path, *TINY, "--set", "_map_base_size=16")
     method.net.eval()
-    batch = ScoringBatch(random_images(4), torch.arange(4))
+    batch = scoring(method, random_images(4), torch.arange(4))
     with torch.no_grad():
         found = method.predict_batch(batch)
-        maps = method.backbone.extract(batch.image)
+        maps = method.backbone.extract(batch)
         expected = resized(product_map(method.net(batch.image, list(maps.values())), (16, 16)), (64, 64))
     torch.testing.assert_close(found.anomaly_map, expected)
     assert torch.equal(found.image_score, found.anomaly_map.amax((1, 2)))
@@ -185,13 +184,13 @@ def test_the_score_is_the_highest_pixel_of_the_enlarged_map(tmp_path: Path) -> N
 
 def test_an_image_scores_the_same_alone(tmp_path: Path) -> None:
     method = build(tmp_path, *TINY, "-ne", "2")
-    method.train_model(MadeLoader(random_images(4), batch_size=2), task())
+    train(method, MadeLoader(random_images(4), batch_size=2), task())
     method.net.eval()
     image = random_images(4, seed=1)
     with torch.no_grad():
-        whole = method.predict_batch(ScoringBatch(image, torch.arange(4) + 10)).image_score
+        whole = method.predict_batch(scoring(method, image, torch.arange(4) + 10)).image_score
         for row in range(4):
-            alone = method.predict_batch(ScoringBatch(image[[row]], torch.tensor([row + 20]))).image_score
+            alone = method.predict_batch(scoring(method, image[[row]], torch.tensor([row + 20]))).image_score
             torch.testing.assert_close(alone, whole[[row]], rtol=1e-4, atol=0)
 
 
@@ -202,17 +201,18 @@ def test_the_next_task_starts_where_its_key_says(
     method = build(tmp_path, *TINY, "-ne", "1", "--set", f"_continual={mode}")
     loader = MadeLoader(random_images(4), batch_size=2)
     first = copied(method.state_dict())
-    method.train_model(loader, task("continual"))
+    in_setting(method, "continual")
+    train(method, loader, task("continual"))
     trained = copied(method.state_dict())
     monkeypatch.setattr(method, "num_epochs", lambda _task: 0)
-    method.train_model(loader, task("continual", step=1))
+    train(method, loader, task("continual", step=1))
     assert is_equal(method.state_dict(), trained if mode == "finetune" else first)
 
 
 def test_a_student_overfits_one_image_and_finds_what_is_pasted_on_it(tmp_path: Path) -> None:
     method = build(tmp_path, *TINY)
     loader = MadeLoader(random_images(1), batch_size=1)
-    batch = next(iter(loader))
+    batch = training(method, next(iter(loader)))
     optimizer = method.optimizers()[0]
     losses = []
     method.net.train()
@@ -227,7 +227,7 @@ def test_a_student_overfits_one_image_and_finds_what_is_pasted_on_it(tmp_path: P
     stained[:, :, 24:40, 8:24] = 0
     method.net.eval()
     with torch.no_grad():
-        found = method.predict_batch(ScoringBatch(stained, torch.tensor([99]))).anomaly_map[0]
+        found = method.predict_batch(scoring(method, stained, torch.tensor([99]))).anomaly_map[0]
     row, column = divmod(int(found.argmax()), 64)
     assert 24 <= row < 40
     assert 8 <= column < 24

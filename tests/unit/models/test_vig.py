@@ -1,13 +1,15 @@
 """The vision graph nets: sizes and names of the authors' code, and graphs worked out by hand."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.common.backbone import Backbone
-from models.common.vig import (
-    VIG_NETS,
+from models.backbones.backbone import Backbone
+from models.backbones.table import row_of
+from models.backbones.vig import (
     Grapher,
     Vig,
     VigShape,
@@ -31,6 +33,12 @@ def small_vig(*layers: str) -> Vig:
     return Vig(SMALL, layers).eval()
 
 
+def shape_of(name: str) -> VigShape:
+    build: Any = row_of(name).build
+    shape: VigShape = build.args[0]
+    return shape
+
+
 def classifier_size(channels: int) -> int:
     """A pointwise convolution to 1024, its norm, and one to 1000 classes."""
     return (channels * 1024 + 1024) + 2 * 1024 + (1024 * 1000 + 1000)
@@ -46,7 +54,7 @@ def classifier_size(channels: int) -> int:
     ],
 )
 def test_a_net_has_the_published_number_of_parameters(name: str, size: int) -> None:
-    shape = VIG_NETS[name]
+    shape = shape_of(name)
     with torch.device("meta"):
         net = Vig(shape, block_names(shape)[-1:])
     assert sum(p.numel() for p in net.parameters()) + classifier_size(shape.channels[-1]) == size
@@ -75,9 +83,9 @@ def test_a_block_that_does_not_exist_is_named() -> None:
 def test_neighbours_and_dilations_are_those_of_the_authors() -> None:
     numbers = [9, 9, 10, 11, 12, 13, 13, 14, 15, 16, 17, 18]
     dilations = [1] * 4 + [2] * 4 + [3] * 4
-    assert neighbour_schedule(VIG_NETS["vig_ti_224_gelu"]) == list(zip(numbers, dilations, strict=True))
-    assert neighbour_schedule(VIG_NETS["pvig_ti_224_gelu"]) == [(9, dilation) for dilation in dilations]
-    assert neighbour_schedule(VIG_NETS["pvig_b_224_gelu"])[-1] == (9, 5), "49 nodes hold 9 of every fifth"
+    assert neighbour_schedule(shape_of("vig_ti_224_gelu")) == list(zip(numbers, dilations, strict=True))
+    assert neighbour_schedule(shape_of("pvig_ti_224_gelu")) == [(9, dilation) for dilation in dilations]
+    assert neighbour_schedule(shape_of("pvig_b_224_gelu"))[-1] == (9, 5), "49 nodes hold 9 of every fifth"
 
 
 def test_the_names_of_published_weights_fit() -> None:
@@ -93,7 +101,7 @@ def test_the_names_of_published_weights_fit() -> None:
     assert set(published) <= set(state)
     assert state[f"{graph}graph_conv.gconv.nn.0.weight"].shape == (32, 8, 1, 1), "four groups"
     with torch.device("meta"):
-        pyramid = Vig(VIG_NETS["pvig_ti_224_gelu"], ["block3"])
+        pyramid = Vig(shape_of("pvig_ti_224_gelu"), ["block3"])
     assert {"backbone.2.conv.0.weight", "backbone.2.conv.1.bias", "stem.convs.7.bias"} <= set(
         pyramid.state_dict()
     )
@@ -101,7 +109,7 @@ def test_the_names_of_published_weights_fit() -> None:
 
 def test_weights_of_a_file_are_the_ones_in_use() -> None:
     torch.manual_seed(2)
-    whole = Vig(VIG_NETS["vig_ti_224_gelu"], ["block4"]).eval()
+    whole = Vig(shape_of("vig_ti_224_gelu"), ["block4"]).eval()
     nn.init.normal_(whole.pos_embed)
     backbone = Backbone("vig_ti_224_gelu", ("block3", "block4")).eval()
     extra = {"prediction.0.weight": torch.zeros(1), "backbone.11.0.fc1.0.weight": torch.zeros(1)}

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from configuration.config import load_config
-from paradigms.centralized.c2d import precision
+from paradigms.step import precision
 
 
 @pytest.mark.parametrize("amp", ["off", "bf16"])

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from configuration.errors import UserError
-from tools.checkpoint import load_model, save_model
+from tools.checkpoint import check_model, load_model, save_model
 
 METADATA = {"model": "patchcore", "net": "resnet18", "backbone": "resnet18", "weights": "imagenet"}
 
@@ -30,8 +30,8 @@ def test_a_state_comes_back_as_it_was_with_its_metadata(tmp_path: Path) -> None:
         "parameter": nn.Parameter(torch.ones(2)),
     }
     save_model(tmp_path / "a/model.safetensors", state, METADATA)
-    found, metadata = load_model(tmp_path / "a/model.safetensors", {"model": "patchcore"})
-    assert metadata == METADATA
+    check_model(tmp_path / "a/model.safetensors", METADATA, {})
+    found = load_model(tmp_path / "a/model.safetensors")
     assert found.keys() == state.keys()
     for name, tensor in state.items():
         assert found[name].dtype == tensor.dtype
@@ -41,16 +41,16 @@ def test_a_state_comes_back_as_it_was_with_its_metadata(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.safetensors: .*--save-model"):
-        load_model(tmp_path / "none.safetensors", {})
+        check_model(tmp_path / "none.safetensors", {}, {})
     with pytest.raises(UserError, match="no model to load"):
-        load_model(tmp_path, {})
+        check_model(tmp_path, {}, {})
 
 
 @pytest.mark.parametrize("keep", [0, 7, 100, -1])
 def test_a_truncated_file_is_damaged(saved: Path, keep: int) -> None:
     saved.write_bytes(saved.read_bytes()[:keep])
     with pytest.raises(UserError, match="damaged"):
-        load_model(saved, {})
+        check_model(saved, {}, {})
 
 
 @pytest.mark.parametrize("place", [3, 60, -1, -9000])
@@ -59,21 +59,36 @@ def test_an_altered_file_is_not_loaded(saved: Path, place: int) -> None:
     content[place] ^= 1
     saved.write_bytes(content)
     with pytest.raises(UserError):
-        load_model(saved, METADATA)
+        check_model(saved, METADATA, {})
 
 
 def test_weights_from_elsewhere_are_no_checkpoint(tmp_path: Path) -> None:
     save_file({"conv1.weight": torch.zeros(2)}, tmp_path / "net.safetensors")
     with pytest.raises(UserError, match="not written by --save-model"):
-        load_model(tmp_path / "net.safetensors", {})
+        check_model(tmp_path / "net.safetensors", {}, {})
 
 
 def test_the_checkpoint_of_another_model_is_refused(saved: Path) -> None:
     with pytest.raises(UserError, match="trained with model 'patchcore', and the run has 'padim'"):
-        load_model(saved, {"model": "padim"})
+        check_model(saved, {"model": "padim"}, {})
 
 
 def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         save_model(tmp_path / "file/model.safetensors", {"a": torch.zeros(1)}, METADATA)
+
+
+def test_a_key_that_came_later_had_its_default(saved: Path) -> None:
+    check_model(saved, {**METADATA, "later": "2"}, {"later": "2"})
+    with pytest.raises(UserError, match="trained with later '2', and the run has '3'"):
+        check_model(saved, {**METADATA, "later": "3"}, {"later": "2"})
+
+
+def test_a_file_that_changes_after_its_check_is_not_loaded(saved: Path) -> None:
+    check_model(saved, METADATA, {})
+    content = bytearray(saved.read_bytes())
+    content[-1] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(UserError, match="wrong checksum"):
+        load_model(saved)

@@ -19,8 +19,7 @@ from tools.record_helper import (
     append_summary,
     check_writable,
     code_version,
-    config_hash,
-    setting_suffix,
+    read,
 )
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,7 +69,7 @@ from pathlib import Path
 from tests.unit.tools.test_record_helper import ROW
 from tools.record_helper import append
 for number in range(int(sys.argv[3])):
-    append(Path(sys.argv[1]), replace(ROW, run_id=f"{sys.argv[2]}-{number}", weights="w" * (number % 50)))
+    append(Path(sys.argv[1]), replace(ROW, run_id=f"{sys.argv[2]}-{number}", weights="w" * (number % 50)), "")
     print(number, flush=True)
 """
 
@@ -82,7 +81,7 @@ def start_writer(work_dir: Path, name: str, count: int) -> subprocess.Popen[str]
 
 def append_often(work_dir: Path) -> None:
     for _ in range(1000):
-        append(work_dir, ROW)
+        append(work_dir, ROW, "")
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -120,7 +119,7 @@ def test_a_row_reads_back_with_six_decimals_and_empty_where_nothing_exists(tmp_p
     extra = {"auroc_logical": 1 / 3, "spro_0.05": None, "auroc_structural": float("nan")}
     params: dict[str, object] = {"noisy_ratio": 0.1, "drawn": 7}
     row = replace(ROW, setting="noisy", setting_params=params, extra_metrics=extra, pixel_ap=float("nan"))
-    append(tmp_path, row)
+    append(tmp_path, row, "_0.1_ratio")
     (found,) = rows_of(tmp_path / "results.csv")
     assert tuple(found) == COLUMNS
     assert (found["image_auroc"], found["image_ap"]) == ("0.987654", "1.000000")
@@ -133,32 +132,10 @@ def test_a_row_reads_back_with_six_decimals_and_empty_where_nothing_exists(tmp_p
 
 
 def test_awkward_text_stays_in_its_cell_and_on_its_line(tmp_path: Path) -> None:
-    append(tmp_path, replace(ROW, weights='a,"b"\nc', valid_category="Größe"))
+    append(tmp_path, replace(ROW, weights='a,"b"\nc', valid_category="Größe"), "")
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 2
     (found,) = rows_of(tmp_path / "results.csv")
     assert (found["weights"], found["valid_category"]) == ('a,"b" c', "Größe")
-
-
-@pytest.mark.parametrize(
-    ("setting", "params", "suffix"),
-    [
-        ("vanilla", {}, ""),
-        ("semi", {"semi_anomaly_num": 5, "drawn": 3}, "_5_num"),
-        ("fewshot", {"fewshot_exm": 2, "fewshot_aug_type": ("rotation", "flip")}, "_rotationflip_2_shot"),
-        ("fewshot", {"fewshot_exm": 8, "fewshot_aug_type": ()}, "_normal_8_shot"),
-        ("continual", {}, "_4_task"),
-        ("noisy", {"noisy_ratio": 0.15}, "_0.15_ratio"),
-        ("transfer", {"source": 0, "target": 1}, "_from_0_to_1"),
-    ],
-)
-def test_file_names_are_those_of_upstream(setting: str, params: dict[str, object], suffix: str) -> None:
-    assert setting_suffix(setting, params, valid_task=4) == suffix
-
-
-@pytest.mark.parametrize("setting", ["semi", "few"])
-def test_a_missing_parameter_or_setting_is_named(setting: str) -> None:
-    with pytest.raises(ValueError, match=setting):
-        setting_suffix(setting, {}, valid_task=0)
 
 
 def test_processes_that_append_at_once_lose_no_row_and_write_one_header(tmp_path: Path) -> None:
@@ -175,7 +152,7 @@ def test_a_row_waits_for_the_process_that_holds_the_lock(tmp_path: Path) -> None
     path = tmp_path / "results.csv"
     with path.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        writer = threading.Thread(target=append, args=(tmp_path, ROW))
+        writer = threading.Thread(target=append, args=(tmp_path, ROW, ""))
         writer.start()
         writer.join(0.2)
         assert writer.is_alive()
@@ -197,31 +174,31 @@ def test_a_killed_process_leaves_whole_rows_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("torn", [b"2024", b'2024,"half a ce'])
 def test_a_torn_row_is_cut_off_before_the_next(tmp_path: Path, torn: bytes) -> None:
-    append(tmp_path, ROW)
+    append(tmp_path, ROW, "")
     path = tmp_path / "results.csv"
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
     check_writable(tmp_path)
-    append(tmp_path, ROW)
+    append(tmp_path, ROW, "")
     assert path.read_bytes() == whole + whole[whole.index(b"\n") + 1 :]
 
 
 def test_a_torn_header_is_written_anew(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("run_id,star")
     check_writable(tmp_path)
-    append(tmp_path, ROW)
+    append(tmp_path, ROW, "")
     assert len(rows_of(tmp_path / "results.csv")) == 1
 
 
 def test_a_table_of_another_version_is_refused_before_and_after_training(tmp_path: Path) -> None:
-    append(tmp_path, ROW)
+    append(tmp_path, ROW, "")
     for path in sorted(tmp_path.rglob("*.csv")):
         kept = path.read_text()
         path.write_text("run_id,score\n1,0.5\n")
         with pytest.raises(UserError, match=f"{path}: .*move it away"):
             check_writable(tmp_path)
         with pytest.raises(UserError, match="move it away"):
-            append(tmp_path, ROW)
+            append(tmp_path, ROW, "")
         assert path.read_text() == "run_id,score\n1,0.5\n"
         path.write_text(kept)
     check_writable(tmp_path)
@@ -285,11 +262,35 @@ def test_the_summary_refuses_what_it_has_no_column_for(tmp_path: Path) -> None:
         append_summary(tmp_path, [], {})
 
 
-def test_the_config_hash_depends_on_values_not_on_order() -> None:
-    assert config_hash({"a": 1, "b": Path("x")}) == config_hash({"b": Path("x"), "a": 1})
-    assert config_hash({"a": 1}) != config_hash({"a": 2})
-    assert len(config_hash({})) == 12
-
-
 def test_the_code_version_names_a_commit_or_a_version() -> None:
     assert code_version().removesuffix("-dirty").replace(".", "").isalnum()
+
+
+def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+    assert read(tmp_path) == []
+    rows = [
+        replace(ROW, run_id="a", pixel_ap=None, extra_metrics={"auroc_logical": 0.25}),
+        replace(ROW, run_id="b", setting_params={"drawn": 3}, weights="", peak_gpu_memory_mb=None),
+    ]
+    for row in rows:
+        append(tmp_path, row, "")
+    with (tmp_path / "results.csv").open("a") as file:
+        file.write("torn,2026")
+    found = read(tmp_path)
+    assert [row.run_id for row in found] == ["a", "b"]
+    assert found[0].extra_metrics == {"auroc_logical": 0.25}
+    assert (found[0].pixel_ap, found[0].seed, found[0].n_train) == (None, ROW.seed, ROW.n_train)
+    assert found[0].image_auroc == pytest.approx(ROW.image_auroc, abs=1e-6)
+    assert found[1].setting_params == {"drawn": 3}
+    assert (found[1].weights, found[1].peak_gpu_memory_mb) == ("", None)
+    assert read(tmp_path, "b") == found[1:]
+
+
+@pytest.mark.parametrize("damage", [("66", "many"), ("{}", "{"), ("0.987654", "x")])
+def test_a_cell_that_is_no_value_of_its_column_is_named(damage: tuple[str, str], tmp_path: Path) -> None:
+    append(tmp_path, ROW, "")
+    path = tmp_path / "results.csv"
+    path.write_text(path.read_text().replace(*damage))
+    with pytest.raises(UserError, match=r"results\.csv: line 2 is no row of results"):
+        read(tmp_path)
+    assert read(tmp_path, "another run") == []

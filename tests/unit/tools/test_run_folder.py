@@ -1,19 +1,13 @@
 import csv
 import json
 import logging
-from enum import Enum
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from configuration.errors import UserError
-from tools.run_folder import RunFolder, StepFiles, config_text
-
-
-class Mode(str, Enum):
-    FAST = "fast"
+from tools.run_folder import RunFolder, StepFiles
 
 
 def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:
@@ -27,31 +21,6 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         RunFolder.create(tmp_path)
-
-
-def test_the_configuration_reads_back_and_names_its_origins(tmp_path: Path) -> None:
-    values = {
-        "model": "patchcore",
-        "_lr": {"resnet18": 1e-5},
-        "tasks": (0, 1),
-        "setting": Mode.FAST,
-        "root": Path("data/x"),
-        "epochs": None,
-        "note": "yes: # no",
-    }
-    run = RunFolder.create(tmp_path)
-    run.save_config(values, {"model": "command line", "_lr": "1_model_base/patchcore.yaml"})
-    text = (run.path / "config.yaml").read_text()
-    assert text == config_text(values, {"model": "command line", "_lr": "1_model_base/patchcore.yaml"})
-    assert yaml.safe_load(text) == {
-        **values,
-        "tasks": [0, 1],
-        "setting": "fast",
-        "root": "data/x",
-    }
-    assert text.splitlines()[0].startswith("model: patchcore ")
-    assert text.splitlines()[0].endswith("  # command line")
-    assert len(text.splitlines()) == len(values)
 
 
 def test_the_split_names_what_each_step_used(tmp_path: Path) -> None:

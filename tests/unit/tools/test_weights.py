@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from configuration.errors import UserError
+from models.backbones.table import row_of
 from tools.weights import find_weights
 
 VIG_RELEASES = "https://github.com/huawei-noah/Efficient-AI-Backbones/releases/download"
@@ -82,21 +83,23 @@ def saved(content: object) -> bytes:
 
 
 def test_none_gives_no_weights() -> None:
-    assert find_weights("resnet18", "none", []) == (None, "none")
+    assert find_weights("resnet18", "torchvision:resnet18", "none", []) == (None, "none")
 
 
 @pytest.mark.parametrize("content", [STATE, {"state_dict": STATE, "epoch": 3}, {"model": STATE}])
 def test_path_of_a_pth_file(tmp_path: Path, content: dict[str, object]) -> None:
     path = tmp_path / "mine.pth"
     path.write_bytes(saved(content))
-    state, described = find_weights("resnet18", str(path), [])
+    state, described = find_weights("resnet18", "torchvision:resnet18", str(path), [])
     assert_state(state)
     assert described == "mine.pth"
 
 
 def test_path_of_a_safetensors_file(tmp_path: Path) -> None:
     save_file(STATE, tmp_path / "mine.safetensors")
-    state, described = find_weights("resnet18", str(tmp_path / "mine.safetensors"), [])
+    state, described = find_weights(
+        "resnet18", "torchvision:resnet18", str(tmp_path / "mine.safetensors"), []
+    )
     assert_state(state)
     assert described == "mine.safetensors"
 
@@ -127,7 +130,7 @@ def test_wrong_file_is_named_in_one_line(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
-        find_weights("resnet18", str(path), [])
+        find_weights("resnet18", "torchvision:resnet18", str(path), [])
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -141,18 +144,18 @@ def test_folders_are_searched_in_order_before_the_cache(tmp_path: Path, hub: Pat
     hub.mkdir(parents=True)
     (hub / "resnet18-f37072fd.pth").write_bytes(saved({"other": torch.zeros(1)}))
 
-    state, described = find_weights("net_tiny", "imagenet", [first, second])
+    state, described = find_weights("net_tiny", "", "imagenet", [first, second])
     assert state is not None
     assert state["weight"].item() == 1.0
     assert described == "imagenet"
-    assert_state(find_weights("resnet18", "imagenet", [first, second])[0])
+    assert_state(find_weights("resnet18", "torchvision:resnet18", "imagenet", [first, second])[0])
 
 
 def test_cache_is_used_before_a_download(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go_offline(monkeypatch)
     hub.mkdir(parents=True)
     (hub / "resnet18-f37072fd.pth").write_bytes(saved(STATE))
-    assert_state(find_weights("resnet18", "imagenet", [])[0])
+    assert_state(find_weights("resnet18", "torchvision:resnet18", "imagenet", [])[0])
 
 
 @pytest.mark.parametrize(
@@ -184,7 +187,7 @@ def test_offline_error_names_the_file_its_place_and_the_alternatives(
 ) -> None:
     go_offline(monkeypatch)
     with pytest.raises(UserError) as caught:
-        find_weights(name, "imagenet", [tmp_path / "checkpoints"])
+        find_weights(name, row_of(name).source, "imagenet", [tmp_path / "checkpoints"])
     message = str(caught.value)
     for part in (url, str(tmp_path / "checkpoints" / goal), "-w none", "-n net_tiny", "-w PATH"):
         assert part in message
@@ -194,7 +197,7 @@ def test_offline_error_names_the_file_its_place_and_the_alternatives(
 
 def test_nets_without_published_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no weights of net_tiny are published.*net_tiny\.safetensors"):
-        find_weights("net_tiny", "imagenet", [tmp_path])
+        find_weights("net_tiny", "", "imagenet", [tmp_path])
 
 
 def test_download_is_kept_and_checked_against_the_hash_in_its_name(
@@ -203,14 +206,14 @@ def test_download_is_kept_and_checked_against_the_hash_in_its_name(
     content = saved(STATE)
     asked = serve(content, len(content))
     with pytest.raises(UserError, match="another hash"):
-        find_weights("resnet18", "imagenet", [])
+        find_weights("resnet18", "torchvision:resnet18", "imagenet", [])
     assert asked == [RESNET18_URL]
     assert list(hub.glob("*")) == []
 
     monkeypatch.setattr("hashlib.sha256", ExpectedHash)
-    assert_state(find_weights("resnet18", "imagenet", [])[0])
+    assert_state(find_weights("resnet18", "torchvision:resnet18", "imagenet", [])[0])
     assert [path.name for path in hub.glob("*")] == ["resnet18-f37072fd.pth"]
-    assert_state(find_weights("resnet18", "imagenet", [])[0])
+    assert_state(find_weights("resnet18", "torchvision:resnet18", "imagenet", [])[0])
     assert asked == [RESNET18_URL] * 2, "the third time it comes from the cache"
 
 
@@ -218,7 +221,7 @@ def test_download_that_breaks_off_leaves_nothing(hub: Path, serve: Callable[[byt
     content = saved(STATE)
     serve(content[:100], len(content))
     with pytest.raises(UserError, match="broke off"):
-        find_weights("timm/resnet10t", "imagenet", [])
+        find_weights("timm/resnet10t", "timm", "imagenet", [])
     assert list(hub.iterdir()) == []
 
 
@@ -227,10 +230,10 @@ def test_timm_file_must_be_of_the_model(tmp_path: Path) -> None:
 
     published = timm.create_model("test_resnet").state_dict()
     save_file(published, tmp_path / "timm_test_resnet.safetensors")
-    state, described = find_weights("timm/test_resnet", "imagenet", [tmp_path])
+    state, described = find_weights("timm/test_resnet", "timm", "imagenet", [tmp_path])
     assert described == "imagenet"
     assert state is not None
     assert all(torch.equal(state[key], value) for key, value in published.items())
     save_file(STATE, tmp_path / "timm_test_resnet.safetensors")
     with pytest.raises(UserError, match="not the file that timm publishes"):
-        find_weights("timm/test_resnet", "imagenet", [tmp_path])
+        find_weights("timm/test_resnet", "timm", "imagenet", [tmp_path])
