@@ -33,7 +33,7 @@ def test_regions_touch_by_corners() -> None:
     np.testing.assert_array_equal(region, [[1, 0, 0, 2], [0, 1, 0, 2]])
 
 
-@pytest.mark.parametrize("limit", [0.0, -0.1, 1.5])
-def test_limit_out_of_range_is_refused(limit: float) -> None:
+@pytest.mark.parametrize("limits", [[0.0], [-0.1], [1.5], [0.3, 1.5]])
+def test_limit_out_of_range_is_refused(limits: list[float]) -> None:
     with pytest.raises(ValueError, match="limits"):
-        OverlapArea(np.ones(2), [limit])
+        OverlapArea(np.ones(2), limits)

@@ -28,6 +28,30 @@ def test_all_metrics_are_fractions(test_set: dict[str, np.ndarray]) -> None:
     assert all(value is not None and 0 <= value <= 1 for value in found.values())
 
 
+def test_every_metric_of_a_hand_worked_test_set() -> None:
+    # Normal pixels 0, 1, 2, 3, 0, 1 and marked ones 4 and 2, each a region. AUPRO: overlap 1/2 from the first
+    # pixel on, and a ramp to 1 between the rates 1/6 and 1/3, cut at 0.3.
+    maps = [np.array([row], np.float32) for row in ([0, 1], [2, 3], [0, 4], [1, 2])]
+    masks = [np.array([row], np.uint8) for row in ([0, 0], [0, 0], [0, 255], [0, 255])]
+    assert evaluate([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1], maps, masks) == pytest.approx(
+        {
+            "image_auroc": 3 / 4,
+            "image_ap": 5 / 6,
+            "image_f1max": 4 / 5,
+            "pixel_auroc": 10.5 / 12,
+            "pixel_ap": 3 / 4,
+            "pixel_f1max": 2 / 3,
+            "pixel_aupro": (0.5 * 0.3 + 0.5 * 3 * (0.3 - 1 / 6) ** 2) / 0.3,
+        }
+    )
+
+
+def test_scores_that_differ_beyond_float32_are_tied() -> None:
+    close = np.array([1.0, 1.0 + 1e-9])
+    found = evaluate(close, [0, 1], close[:, None, None], np.array([[[0]], [[1]]]))
+    assert (found["image_auroc"], found["pixel_auroc"]) == (0.5, 0.5)
+
+
 def test_ragged_boolean_input_is_the_same_as_arrays(test_set: dict[str, np.ndarray]) -> None:
     lists = {
         "anomaly_map": [scores.astype(np.float16).astype(np.float32) for scores in test_set["anomaly_map"]],
@@ -73,13 +97,16 @@ def test_empty_test_set_has_no_metric() -> None:
     ("change", "message"),
     [
         ({"image_label": np.array([0, 1])}, "image_label"),
+        ({"image_label": np.zeros((6, 1)), "image_score": np.zeros((6, 1))}, r"must both be \(N,\)"),
         ({"image_label": np.array([0, 0, 0, 1, 1, 2])}, "0 or 1"),
         ({"image_label": np.array([0, 0, 0, 0, 1, 1])}, "image 3 is normal"),
         ({"ground_truth_mask": None}, "one entry"),
         ({"ground_truth_mask": [None] * 6}, "image 0 is normal"),
         ({"ground_truth_mask": np.zeros((5, 8, 9), np.uint8)}, "one entry"),
         ({"ground_truth_mask": np.zeros((6, 9, 8), np.uint8)}, "image 0"),
+        ({"ground_truth_mask": np.zeros((6, 72)), "anomaly_map": np.zeros((6, 72))}, r"must be \(H, W\)"),
         ({"image_score": np.array([0, 0, 0, 1, 1, np.nan])}, "finite"),
+        ({"image_score": np.full(6, np.nan), "image_label": np.zeros(6)}, "finite"),
         ({"anomaly_map": np.full((6, 8, 9), np.inf, np.float32)}, "finite"),
     ],
 )

@@ -1,5 +1,6 @@
 """The forgetting measure of hand-computed tables."""
 
+import numpy as np
 import pytest
 
 from metric.forgetting import forgetting
@@ -15,6 +16,8 @@ def test_three_tasks_by_hand() -> None:
 
 def test_upper_triangle_is_not_read() -> None:
     assert forgetting([[0.9, 1.0], [0.7, 0.8]]) == pytest.approx((0.2, 0.1))
+    scores = [[0.9, 1.0, 1.0], [0.95, 0.8, 1.0], [0.7, 0.85, 0.6]]
+    assert forgetting(scores) == pytest.approx((0.1, 0.2 / 3))
 
 
 def test_missing_scores_leave_their_task_out() -> None:
@@ -37,6 +40,7 @@ def test_none_where_no_task_could_be_forgotten(scores: list[list[float | None]])
     assert forgetting(scores) == (None, None)
 
 
-def test_table_that_is_not_square_is_refused() -> None:
+@pytest.mark.parametrize("shape", [(1, 2), (2,), (2, 2, 2)])
+def test_table_that_is_not_square_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="scores must be"):
-        forgetting([[0.9, 0.8]])
+        forgetting(np.zeros(shape))

@@ -52,6 +52,13 @@ def test_separated_scores_are_perfect_and_reversed_ones_worst() -> None:
     assert image_metrics(-score, label)["auroc"] == 0
 
 
+def test_many_normal_scores_below_the_only_anomalous_one_leave_it_perfect() -> None:
+    score = np.arange(BLOCK + 10, dtype=np.float32)
+    label = (score == score.max()).astype(int)
+    assert image_metrics(score, label) == pytest.approx({"auroc": 1, "ap": 1, "f1max": 1})
+    assert image_metrics(-score, label)["auroc"] == 0
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(
