@@ -10,7 +10,7 @@ demo: $(VENV)/run.stamp
 	@echo "Results: work_dir/results.csv   Pictures: work_dir/runs/"
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
