@@ -65,7 +65,7 @@ class FAVAE(GradientMethod):
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.held_out = HeldOut(params.val_fraction, params.patience)
+        self.held_out = HeldOut(self.held_out_error, params.val_fraction, params.patience)
         self.backbone = backbone = Backbone(config.run.backbone, params.layers)
         self.pixel_mean, self.pixel_std = (
             value.to(self.device, copy=True) for value in (backbone.mean, backbone.std)

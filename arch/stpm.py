@@ -58,7 +58,7 @@ class STPM(GradientMethod):
 
     def __init__(self, config: RunConfig, params: Params) -> None:
         super().__init__(config)
-        self.held_out = HeldOut(params.val_fraction)
+        self.held_out = HeldOut(self.held_out_error, params.val_fraction)
         self.backbone = Backbone(config.run.backbone, params.layers)
         self.net = STPMNet(config.run.backbone, params.layers).to(self.device)
         if params.student_init == "zero_residual":

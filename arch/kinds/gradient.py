@@ -51,10 +51,6 @@ class GradientMethod(ModelBase):
         """
         yield self.loss(batch), optimizers
 
-    def held_out_error(self, batch: TrainBatch) -> Tensor:
-        """Return the sum over held-out images of what is to be small; the net is in evaluation mode."""
-        raise NotImplementedError(f"{type(self).__name__} has no held_out_error")
-
     @abstractmethod
     def optimizers(self) -> Sequence[Optimizer]:
         """Return new optimisers for all that is trained."""
@@ -85,7 +81,7 @@ class GradientMethod(ModelBase):
             return False
         self.net.eval()
         with torch.no_grad():
-            errors = [float(self.held_out_error(batch)) for batch in loader.in_order(rows)]
+            errors = [float(self.held_out.error(batch)) for batch in loader.in_order(rows)]
         error = sum(errors) / len(rows)
         logger.debug("task %s, epoch %d: error %.6g on held-out images", task.name, epoch + 1, error)
         return self.held_out.compare(self.net, error)

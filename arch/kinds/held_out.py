@@ -1,13 +1,13 @@
 """Held-out images: normal training images that are not trained on and tell which epoch was the best."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from data_io.records import BatchLoader, Task
+from data_io.records import BatchLoader, Task, TrainBatch
 
 MIN_IMAGES = 10  # of a task; fewer can spare none
 BEST = "best."  # before the names of the net's tensors in the state
@@ -31,11 +31,15 @@ class HeldOut:
     ten images: there the last epoch is the result. The test set selects nothing.
 
     Args:
+        error: the sum over a batch of what is to be small; the net is in evaluation mode.
         share: of the training images that is held out.
         patience: epochs without a better one after which training ends; None for no end before the last.
     """
 
-    def __init__(self, share: float, patience: int | None = None) -> None:
+    def __init__(
+        self, error: Callable[[TrainBatch], Tensor], share: float, patience: int | None = None
+    ) -> None:
+        self.error = error
         self.share = share
         self.patience = patience
         self.forget()

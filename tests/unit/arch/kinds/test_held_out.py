@@ -46,7 +46,7 @@ def follow(method: Any, errors: Sequence[float], monkeypatch: pytest.MonkeyPatch
             after.append(weights(method))
         return torch.tensor(errors[len(after) - 1])
 
-    monkeypatch.setattr(method, "held_out_error", held_out_error)
+    monkeypatch.setattr(method.held_out, "error", held_out_error)
     return after
 
 
@@ -98,7 +98,7 @@ def test_held_out_images_are_never_trained_on(tmp_path: Path, monkeypatch: pytes
         return note
 
     monkeypatch.setattr(method, "loss", noting(method.loss, trained))
-    monkeypatch.setattr(method, "held_out_error", noting(method.held_out_error, held_out))
+    monkeypatch.setattr(method.held_out, "error", noting(method.held_out_error, held_out))
     train(method, images(), task())
     assert len(held_out) == 2
     assert len(trained) == 8
@@ -158,7 +158,7 @@ def test_an_interrupted_training_goes_on_where_it_was(
     loader = images()
 
     def epoch(method: Any, number: int, error: float) -> bool:
-        monkeypatch.setattr(method, "held_out_error", lambda _batch: torch.tensor(error))
+        monkeypatch.setattr(method.held_out, "error", lambda _batch: torch.tensor(error))
         with torch.no_grad():
             bias(method).fill_(10.0 + number)
         return bool(method.end_epoch(loader, task(), number))
