@@ -1,12 +1,14 @@
 """Where a run stands, kept on disk so that an interrupted run can go on: `--resume`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from paradigms.provenance import LATER_KEYS
 from tools.checkpoint import load_training, require_agreement, save_training
+from tools.files import LOCK, locked
 from tools.record_helper import ResultRow
 
 FILE = "checkpoint.pt"
@@ -45,11 +47,27 @@ class Checkpoints:
         self.path = folder / FILE
         self.identity = dict(identity)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no other process go on with the run, which would double its rows.
+
+        Raises:
+            UserError: another process is at it.
+        """
+        folder = self.path.parent
+        with locked(folder, f"--resume {folder}: another process is at this run; wait until it has ended"):
+            try:
+                yield
+            finally:
+                if not self.path.exists():  # nobody can go on with the run any more
+                    with suppress(OSError):
+                        (folder / LOCK).unlink()
+
     def read(self) -> Standing:
         """Return where the interrupted run stands.
 
         Raises:
-            UserError: there is no checkpoint, it is damaged, or it is of another run.
+            UserError: there is none, it is damaged, or it is of another run.
         """
         state = load_training(self.path)
         begun = f"--resume {self.path.parent}: begun with"

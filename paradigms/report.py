@@ -32,7 +32,6 @@ class Report:
         prepared: the steps of the run.
         store: the cache, whose statistics tell cold from warm; None for none.
         rows: what an interrupted run has given before, each row with the number of its step.
-        written: its rows that results.csv has.
 
     Attributes:
         rows: those and what came since.
@@ -45,28 +44,30 @@ class Report:
         prepared: Prepared,
         store: TensorStore | None,
         rows: Iterable[tuple[int, ResultRow]] = (),
-        written: Iterable[ResultRow] = (),
     ) -> None:
         self.config = config
         self.folder = folder
         self.prepared = prepared
         self.store = store
         self.rows = list(rows)
-        self._written = {_place(row) for row in written}
+        self._is_resumed = config.output.resume is not None
 
     def save_plan(self) -> None:
         """Write what will be run: the configuration, and the files of every step."""
         self.folder.save_config(config_text(config_values(self.config), self.config.origin))
         self.folder.save_split([self._step_files(step) for step in self.prepared.steps])
 
+    def restore(self) -> None:
+        """Write the rows of steps that were finished before into the tables that have lost them."""
+        for number, row in self.rows:
+            self._append(self.prepared.steps[number], row)
+
     def add(self, step: Step, built: Built, evaluations: Sequence[Evaluation], fit_seconds: float) -> None:
         """Write the rows, scores and pictures of one step."""
         cache = "off" if self.store is None else self.store.take_statistics().status
         for evaluation in evaluations:
             row = self._row(step, built.weights, evaluation, fit_seconds, cache)
-            if _place(row) not in self._written:
-                suffix = self._suffix(step, row.valid_task)
-                append(self.config.output.work_dir, row, suffix)
+            self._append(step, row)
             self.rows.append((step.number, row))
             logger.info("%s", one_line(row))
             if evaluation.test.plan.is_whole:
@@ -78,7 +79,11 @@ class Report:
         """Write the run's row of summary.csv."""
         whole = whole_rows(self.prepared.steps, self.rows)
         rows, measures = summarised(self.config, whole), forgetting_measures(self.config, whole)
-        append_summary(self.config.output.work_dir, rows, measures)
+        append_summary(self.config.output.work_dir, rows, measures, again=self._is_resumed)
+
+    def _append(self, step: Step, row: ResultRow) -> None:
+        suffix = self._suffix(step, row.valid_task)
+        append(self.config.output.work_dir, row, suffix, again=self._is_resumed)
 
     def _suffix(self, step: Step, valid_task: int) -> str:
         return self.config.setting_row.file_suffix(step.plan.drawn, valid_task)
@@ -148,11 +153,6 @@ class Report:
         }
         train = names_of(step.plan.train, root)
         return StepFiles(step.number, task.setting, drawn, task.id, train, tests)
-
-
-def _place(row: ResultRow) -> tuple[int, int, str]:
-    """Return what tells a row from the others of its run."""
-    return row.train_task, row.valid_task, row.valid_category
 
 
 def one_line(row: ResultRow) -> str:

@@ -1,11 +1,12 @@
 """Trained models and interrupted runs as files: no code is run from them, they are whole or not there."""
 
 import pickle
+import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,9 @@ from configuration.errors import UserError
 from tools.files import replacing
 
 _CHECKSUM = "im_iad_crc32"  # in the metadata; tells our files from others'
+_END = struct.Struct("<8sI")  # of an interrupted run's file: magic, CRC-32 of all that comes before
+_MAGIC = b"IMIAD\x00\x00\x01"
+_PART = 2**20  # bytes that are read at once
 
 
 def save_model(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -124,6 +128,9 @@ def save_training(path: Path, state: Mapping[str, Any]) -> None:
             torch.save(dict(state), temporary)
         except RuntimeError as error:  # the library's name for an error of the disk
             raise OSError(str(error)) from error
+        with temporary.open("r+b") as file:
+            check = _file_checksum(file, temporary.stat().st_size)
+            file.write(_END.pack(_MAGIC, check))  # readers of the archive look for its end before this
 
 
 def load_training(path: Path) -> dict[str, Any]:
@@ -137,8 +144,28 @@ def load_training(path: Path) -> dict[str, Any]:
             f"--resume {path.parent}: there is nothing to go on with: the run has finished, "
             "or had not begun; run the command without --resume"
         )
+    anew = "run the command without --resume"
     try:
+        if not _is_whole(path):
+            raise UserError(f"{path}: damaged, or of an earlier version (wrong checksum); {anew}")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path}: damaged; run the command without --resume") from error
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}); {anew}") from error
     return state
+
+
+def _is_whole(path: Path) -> bool:
+    size = path.stat().st_size - _END.size
+    if size < 0:
+        return False
+    with path.open("rb") as file:
+        check = _file_checksum(file, size)
+        return file.read() == _END.pack(_MAGIC, check)
+
+
+def _file_checksum(file: BinaryIO, size: int) -> int:
+    """Return the CRC-32 of the next bytes of a file, so many of them."""
+    check = 0
+    for start in range(0, size, _PART):
+        check = zlib.crc32(file.read(min(_PART, size - start)), check)
+    return check

@@ -3,17 +3,23 @@
 import contextlib
 import csv
 import errno
-import fcntl
 import io
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from configuration.errors import UserError
 
+LOCK = ".lock"  # the file in a folder by which processes take turns
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TAIL = 65536  # bytes at the end of a file in which a torn row is looked for; no row is longer
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")  # the temporary names that `replacing` gives
+_POLL_SECONDS = 0.01
+_ANYONE = 0o666  # a lock says nothing, and whoever shares the folder must be able to take it
 
 
 @contextlib.contextmanager
@@ -34,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")  # see _UNFINISHED
     try:
         with mendable(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,8 +52,40 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process has left of files that it was writing in a folder and below it."""
+    for path in folder.rglob(".*"):
+        if _UNFINISHED.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+@contextlib.contextmanager
+def locked(folder: Path, busy: str = "") -> Iterator[None]:
+    """Hold the lock of a folder, which is made; a process that ends in whatever way lets go of it.
+
+    Args:
+        folder: the folder.
+        busy: what to say where another process holds it; without this, wait.
+
+    Raises:
+        UserError: another process holds it, or the folder cannot be written.
+    """
+    lock = FileLock(folder / LOCK, timeout=0 if busy else -1, mode=_ANYONE)
+    with mendable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(poll_interval=_POLL_SECONDS)
+        except Timeout as error:
+            raise UserError(busy) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
-    """Append rows to a CSV file that any number of processes share, and its header if it is new.
+    """Append rows to a CSV file, and its header if it is new; whose file others write holds a lock.
 
     The rows are on the disk on return. A row that a killed process left torn is cut off first; when the
     disk is full, what was written of these rows is cut off again. A line break inside a cell becomes a
@@ -58,14 +96,24 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[str]
     """
     with mendable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with path.open("a+b", buffering=0) as file:
             header = _csv_lines([columns])
-            size = _whole_rows(handle, path, header)
-            _append(handle, size, (b"" if size else header) + _csv_lines(rows))
-        finally:
-            os.close(handle)
+            size = _whole_rows(file, path, header)
+            _append(file, size, (b"" if size else header) + _csv_lines(rows))
+
+
+def whole_lines(path: Path) -> list[str]:
+    """Return the lines of a text file, their ends included, without one that a killed process left torn.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+        text = content[: content.rfind(b"\n") + 1].decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); restore it or move it away") from error
+    return io.StringIO(text, newline="").readlines()
 
 
 def check_columns(path: Path, columns: Sequence[str]) -> None:
@@ -92,29 +140,30 @@ def _check_start(start: bytes, path: Path, header: bytes) -> None:
         raise UserError(f"{path}: has other columns than this version writes; move it away and run again")
 
 
-def _whole_rows(handle: int, path: Path, header: bytes) -> int:
+def _whole_rows(file: io.FileIO, path: Path, header: bytes) -> int:
     """Cut off a torn last row; return the size that is left, in bytes."""
-    _check_start(os.pread(handle, len(header), 0), path, header)
-    size = os.fstat(handle).st_size
-    first = max(0, size - _TAIL)
-    whole = first + os.pread(handle, _TAIL, first).rfind(b"\n") + 1
+    file.seek(0)
+    _check_start(file.read(len(header)), path, header)
+    size = file.seek(0, os.SEEK_END)
+    first = file.seek(max(0, size - _TAIL))
+    whole = first + file.read().rfind(b"\n") + 1
     if whole < size:
-        os.ftruncate(handle, whole)
+        file.truncate(whole)
     return whole
 
 
-def _append(handle: int, size: int, data: bytes) -> None:
+def _append(file: io.FileIO, size: int, data: bytes) -> None:
     """Write all the data and wait for the disk; on an error, cut the file back to its size in bytes."""
     try:
         written = 0
         while written < len(data):
-            written += os.write(handle, data[written:])
-        os.fsync(handle)
+            written += file.write(data[written:])
+        os.fsync(file.fileno())
     except OSError:
-        os.ftruncate(handle, size)
+        file.truncate(size)
         raise
 
 
 def _sync(path: Path) -> None:
-    with path.open("rb") as file:
+    with path.open("r+b") as file:
         os.fsync(file.fileno())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from configuration.errors import UserError
-from tools.files import append_rows, check_columns, mendable
+from tools.files import append_rows, check_columns, locked, mendable, whole_lines
 
 METRICS = (
     "image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro"
@@ -74,6 +74,7 @@ class ResultRow:
 
 
 COLUMNS = tuple(field.name for field in fields(ResultRow))
+_PLACE = ("run_id", "train_task", "valid_task", "valid_category")  # no two rows share all of them
 _TYPES = get_type_hints(ResultRow)
 _IDENTITY = COLUMNS[: COLUMNS.index("seed") + 1]
 _SUMMARY_COLUMNS = (
@@ -84,30 +85,43 @@ _SUMMARY_COLUMNS = (
 )
 
 
-def append(work_dir: Path, row: ResultRow, suffix: str) -> None:
+def append(work_dir: Path, row: ResultRow, suffix: str, again: bool = False) -> None:
     """Append a row to results.csv and to the file of its setting under benchmark/.
 
     Args:
         work_dir: where the results go.
         row: the row.
         suffix: what the setting adds to the name of its file, such as "_5_num".
+        again: whether a run that was interrupted goes on: a file that has the row gets no second one, and
+            the other one the same.
 
     Raises:
         UserError: a file has other columns, or cannot be written; then it holds its whole rows as before.
     """
     cells = [_cell(column, getattr(row, column)) for column in COLUMNS]
     folder = work_dir / "benchmark" / row.setting / row.dataset / row.model / f"task_{row.train_task}"
-    for path in (work_dir / "results.csv", folder / f"result{suffix}.csv"):
-        append_rows(path, COLUMNS, [cells])
+    with locked(work_dir):
+        for path in (work_dir / "results.csv", folder / f"result{suffix}.csv"):
+            found = _found(path, COLUMNS, cells, _PLACE) if again else None
+            if found is None:
+                append_rows(path, COLUMNS, [cells])
+            else:
+                cells = found
 
 
-def append_summary(work_dir: Path, rows: Sequence[ResultRow], forgetting: Mapping[str, float | None]) -> None:
+def append_summary(
+    work_dir: Path,
+    rows: Sequence[ResultRow],
+    forgetting: Mapping[str, float | None],
+    again: bool = False,
+) -> None:
     """Append the row of one run to summary.csv; of the setting's parameters, those that all rows share.
 
     Args:
         work_dir: where the results go.
         rows: the rows that the means are taken over; a metric that one of them lacks has no mean.
         forgetting: fm_<metric> and fm_all_<metric> of a continual run; else empty.
+        again: whether a run that was interrupted goes on, which may have its row.
 
     Raises:
         ValueError: there is no row, or a forgetting measure of another name.
@@ -130,7 +144,20 @@ def append_summary(work_dir: Path, rows: Sequence[ResultRow], forgetting: Mappin
     values["mean_extra_metrics"] = {name: _mean([row.extra_metrics[name] for row in rows]) for name in shared}
     values.update(forgetting)
     cells = [_cell(column, values[column]) for column in _SUMMARY_COLUMNS]
-    append_rows(work_dir / "summary.csv", _SUMMARY_COLUMNS, [cells])
+    path = work_dir / "summary.csv"
+    with locked(work_dir):
+        if not again or _found(path, _SUMMARY_COLUMNS, cells, ["run_id"]) is None:
+            append_rows(path, _SUMMARY_COLUMNS, [cells])
+
+
+def _found(path: Path, columns: Sequence[str], cells: Sequence[str], key: Sequence[str]) -> list[str] | None:
+    """Return the cells of the row of a file that agrees with these in the columns of the key."""
+    if not path.exists():
+        return None
+    places = [columns.index(column) for column in key]
+    wanted = [cells[place] for place in places]
+    rows = (row for row in csv.reader(whole_lines(path)) if len(row) == len(columns))
+    return next((row for row in rows if [row[place] for place in places] == wanted), None)
 
 
 def read(work_dir: Path, run_id: str | None = None) -> list[ResultRow]:
@@ -148,12 +175,7 @@ def read(work_dir: Path, run_id: str | None = None) -> list[ResultRow]:
     if not path.exists():
         return []
     check_columns(path, COLUMNS)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); restore it or move it away") from error
-    whole = [line for line in lines if line.endswith("\n")]
-    lines_of = enumerate(csv.DictReader(whole), start=2)
+    lines_of = enumerate(csv.DictReader(whole_lines(path)), start=2)
     return [_row(path, line, cells) for line, cells in lines_of if run_id in (None, cells["run_id"])]
 
 

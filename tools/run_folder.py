@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.files import append_rows, mendable, replacing
+from tools.files import append_rows, mendable, remove_unfinished, replacing, whole_lines
 
 _SCORE_COLUMNS = ("step", "train_task", "valid_task", "path", "label", "image_score")
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -68,13 +68,21 @@ class RunFolder:
 
     @classmethod
     def reopen(cls, path: Path, started_at: str, num_steps: int) -> "RunFolder":
-        """Go on with an interrupted run; scores of its unfinished steps, from `num_steps` on, are removed."""
+        """Go on with an interrupted run.
+
+        Scores of its unfinished steps, from `num_steps` on, are removed, and files that it was writing.
+
+        Raises:
+            UserError: the scores cannot be read or written.
+        """
+        remove_unfinished(path)
         scores = path / "scores.csv"
         if scores.exists():
-            lines = scores.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) < num_steps]
+            finished = {str(step) for step in range(num_steps)}
+            header, *rows = whole_lines(scores) or [""]
+            kept = [row for row in rows if row.partition(",")[0] in finished]
             with replacing(scores) as temporary:
-                temporary.write_text("".join([*lines[:1], *kept]), encoding="utf-8")
+                temporary.write_text("".join([header, *kept]), encoding="utf-8", newline="")
         return cls(path, started_at)
 
     @property

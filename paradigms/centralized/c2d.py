@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from paradigms.provenance import identity
 from paradigms.report import Report
 from paradigms.step import fit, precision, score
 from tools.progress import progress, progress_bar
-from tools.record_helper import ResultRow, check_writable, read
+from tools.record_helper import ResultRow, check_writable
 from tools.resources import keep_freed_memory, reset_peak_memory
 from tools.run_folder import RunFolder
 from tools.weights import NONE
@@ -51,15 +52,15 @@ def run(config: RunConfig) -> tuple[ResultRow, ...]:
     prepared = DataHolder(dataset_class, config, built.method.needs, store, progress).create()
     models = KeptModels(config, built.weights)
     models.check(prepared.steps)
-    written = [] if output.resume is None else read(output.work_dir, output.resume.name)
-    folder, checkpoints, standing = _begin(config, prepared.data_hash)
-    with folder.log():
-        report = Report(config, folder, prepared, store, standing.rows, written)
+    with _begun(config, prepared.data_hash) as (folder, checkpoints, begun), folder.log():
+        standing = begun
+        report = Report(config, folder, prepared, store, standing.rows)
         for note in prepared.notes:
             logger.info("%s", note)
         if built.weights == NONE:
             logger.warning("the backbone starts from random weights (-w none)")
         report.save_plan()
+        report.restore()
         if standing.method is not None:
             built.method.load_run_state(standing.method)
         checkpoints.write(standing)
@@ -70,24 +71,33 @@ def run(config: RunConfig) -> tuple[ResultRow, ...]:
             standing = _after(step, prepared.steps, built.method, report)
             checkpoints.write(standing)
         report.finish()
-    checkpoints.remove()
+        checkpoints.remove()
     return tuple(row for _, row in report.rows)
 
 
-def _begin(config: RunConfig, data_hash: str) -> tuple[RunFolder, Checkpoints, Standing]:
-    """Return the folder of a new run, or of the one that `--resume` names, and where it stands."""
+@contextmanager
+def _begun(config: RunConfig, data_hash: str) -> Iterator[tuple[RunFolder, Checkpoints, Standing]]:
+    """Hold the folder of a new run, or of the one that `--resume` names; yield it and where it stands.
+
+    Raises:
+        UserError: the run to go on with is none of the work folder, or another process is at it.
+    """
     work_dir, path = config.output.work_dir, config.output.resume
     made_of = identity(config, data_hash)
     if path is None:
         folder = RunFolder.create(work_dir)
-        return folder, Checkpoints(folder.path, made_of), Standing(folder.started_at)
+        checkpoints = Checkpoints(folder.path, made_of)
+        with checkpoints.held():
+            yield folder, checkpoints, Standing(folder.started_at)
+        return
     if path.resolve().parent != (work_dir / "runs").resolve():
         raise UserError(
             f"--resume {path}: not a run of {work_dir}; set -wd to the folder of that run's runs/"
         )
     checkpoints = Checkpoints(path, made_of)
-    standing = checkpoints.read()
-    return RunFolder.reopen(path, standing.started_at, standing.step), checkpoints, standing
+    with checkpoints.held():
+        standing = checkpoints.read()
+        yield RunFolder.reopen(path, standing.started_at, standing.step), checkpoints, standing
 
 
 def _after(step: Step, steps: Sequence[Step], method: ModelBase, report: Report) -> Standing:

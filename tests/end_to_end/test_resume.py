@@ -1,5 +1,6 @@
 """An interrupted run goes on to the result of an uninterrupted one."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from arch.kinds.training_loop import TrainingLoop
 from main import main
 from paradigms.report import Report
 from tests.conftest import Rows, read_rows
+from tools.checkpoint import save_training
+from tools.files import locked
 from tools.record_helper import METRICS
 
 METHOD = ["-m", "_example", "-d", "_example", "-g", "cpu", "--no-vis"]
@@ -99,6 +102,47 @@ def test_a_run_ended_while_it_draws_goes_on_without_a_second_row(
     assert len(image_scores(tmp_path)) == 1 + 50 + 50
 
 
+def test_a_run_that_another_process_is_at_is_refused(
+    interrupt: Interrupt, example_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-v", "-tid", "1", *METHOD, *KEYS, "-rp", str(example_root), "-wd", str(tmp_path), "-ne", "2"]
+    interrupt(STEPS_OF_AN_EPOCH + 7)
+    assert main(words) == 130
+    (folder,) = (tmp_path / "runs").iterdir()
+    capsys.readouterr()
+    with locked(folder):
+        assert main([*words, "--resume", str(folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "another process is at this run" in line
+    assert not (tmp_path / "results.csv").exists()
+    assert main([*words, "--resume", str(folder)]) == 0
+    assert len(read_rows(tmp_path / "results.csv")) == len(read_rows(tmp_path / "summary.csv")) == 1
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.yaml",
+        "run.log",
+        "scores.csv",
+        "split.json",
+    ]
+
+
+def test_rows_of_finished_steps_that_a_table_has_lost_are_written_again(
+    interrupt: Interrupt, example_root: Path, tmp_path: Path
+) -> None:
+    words = ["-v", "-tid", "1", "0", *METHOD, *KEYS, "-rp", str(example_root), "-wd", str(tmp_path)]
+    words += ["-ne", "1"]
+    interrupt(STEPS_OF_AN_EPOCH + 7)
+    assert main(words) == 130
+    (folder,) = (tmp_path / "runs").iterdir()
+    before = read_rows(tmp_path / "results.csv")
+    shutil.rmtree(tmp_path / "benchmark")
+    assert main([*words, "--resume", str(folder)]) == 0
+    first, second = read_rows(tmp_path / "results.csv")
+    assert [first] == before
+    for row in (first, second):
+        file = tmp_path / f"benchmark/vanilla/_example/_example/task_{row['train_task']}/result.csv"
+        assert read_rows(file) == [row]
+
+
 def test_what_cannot_go_on_is_refused_in_one_line(
     interrupt: Interrupt, example_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,7 +159,8 @@ def test_what_cannot_go_on_is_refused_in_one_line(
     (folder,) = (tmp_path / "runs").iterdir()
     assert "begun with seed '66', and the run has '3'" in refused("--resume", str(folder), "--seed", "3")
     assert "not a run of" in refused("--resume", str(tmp_path))
-    torch.save({"step": 0}, folder / "checkpoint.pt")
+    assert "no such folder" in refused("--resume", str(tmp_path / "runs/none"))
+    save_training(folder / "checkpoint.pt", {"step": 0})
     assert "begun with paradigm None" in refused("--resume", str(folder))
     (folder / "checkpoint.pt").write_bytes(b"no checkpoint")
     assert "damaged" in refused("--resume", str(folder))

@@ -90,3 +90,29 @@ def test_memory_has_a_bound() -> None:
     for _ in range(2):
         cache.read(images(TrainBatch))
     assert backbone.seen == 8
+
+
+def test_what_is_held_is_counted_once_and_given_back() -> None:
+    backbone = CountingBackbone()
+    cache = cache_of(backbone, memory_mb=1)
+    rows = 2**20 // (4 * (3 * 64 + 3 * 16))  # images whose two layers, float32, fill the mebibyte
+    image = torch.zeros(rows, 3, 16, 16)
+    for _ in range(2):
+        cache.read(TrainBatch(image, torch.arange(rows)))
+    assert backbone.seen == cache.num_extracted == rows
+    one_more = TrainBatch(image[:1], torch.tensor([-1]))
+    for _ in range(2):
+        cache.read(one_more)
+    assert backbone.seen == rows + 2, "the memory is full"
+    cache.forget()
+    for _ in range(2):
+        cache.read(one_more)
+    assert backbone.seen == rows + 3, "and was given back"
+
+
+def test_test_images_are_not_held() -> None:
+    backbone = CountingBackbone()
+    cache = cache_of(backbone)
+    for _ in range(2):
+        cache.read(images())
+    assert backbone.seen == 8

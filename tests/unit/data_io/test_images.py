@@ -1,6 +1,8 @@
 """The image table: the same batches wherever it is kept, nothing decoded twice."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from PIL import Image
 from configuration.errors import UserError
 from data_io import images as module
 from data_io.decode import Geometry
-from data_io.images import image_table
+from data_io.images import HeldImages, folder_images, image_table
 from data_io.loaders import ScoringLoader, TrainLoader
 from data_io.table import Decoder, Storage, Table
 from data_io.tensor_store import TensorStore
@@ -86,6 +88,73 @@ def test_chosen_order_and_batch_limit(paths: list[Path]) -> None:
     assert (loader.num_images, len(loader)) == (4, 2)
     keys = torch.cat([batch.image_key for batch in loader.in_order(torch.tensor([3, 1, 1]))])
     assert torch.equal(keys, table.key[[8, 3, 3]])  # of 0, 3, 5 and 8, which are spread evenly
+
+
+@pytest.mark.parametrize(("images", "place"), [(341, "memory"), (342, "disk")])  # of 3 KiB in 1 MiB
+def test_memory_has_a_bound(images: int, place: str) -> None:
+    decoder = Decoder(
+        "images",
+        (3, 32, 32),
+        torch.uint8,
+        lambda path: int(path.stem),
+        lambda path: np.full((3, 32, 32), int(path.stem) % 256, np.uint8),
+    )
+    shown: list[tuple[str, int]] = []
+
+    def progress(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+        shown.append((what, total))
+        return items
+
+    storage = Storage(torch.device("cpu"), 1, 0, progress=progress)
+    table = Table([Path(str(row)) for row in range(images)], decoder, storage)
+    assert table.place == place
+    assert len(table) == images
+    assert table.read(torch.tensor([300]))[0, 0, 0, 0] == 300 % 256
+    assert shown == [("decode", images)]
+    assert 0 < table.seconds < 60
+
+
+def test_no_more_than_a_few_rows_are_decoded_ahead() -> None:
+    begun: list[int] = []
+
+    def decode(path: Path) -> NDArray[np.uint8]:
+        begun.append(int(path.stem))
+        return np.zeros(1, np.uint8)
+
+    ahead: list[int] = []
+
+    def progress(items: Iterable[Any], _what: str, _total: int) -> Iterable[Any]:
+        for done, item in enumerate(items, start=1):
+            ahead.append(len(begun) - done)
+            yield item
+
+    decoder = Decoder("bytes", (1,), torch.uint8, lambda path: int(path.stem), decode)
+    paths = [Path(str(row)) for row in range(100)]
+    Table(paths, decoder, Storage(torch.device("cpu"), 1, 2, progress=progress))
+    assert sorted(begun) == list(range(100))
+    assert max(ahead) <= 4 * 2
+
+
+def test_the_images_of_a_folder_and_of_those_below_it_are_squashed(tmp_path: Path) -> None:
+    for name, colour in (("a.png", "red"), ("deep/er/b.jpg", "blue"), ("deep/c.png", "lime")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 10), colour).save(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    table = folder_images(tmp_path, 8, Storage(torch.device("cpu"), 100, 2))
+    assert [path.name for path in table.paths] == ["a.png", "c.png", "b.jpg"]
+    found = table.read(torch.arange(3))
+    assert found.shape == (3, 3, 8, 8)
+    assert found.float().mean((2, 3)).argmax(1).tolist() == [0, 1, 2]
+    for folder in (tmp_path / "empty", tmp_path / "a.png", tmp_path / "none"):
+        with pytest.raises(UserError, match="no image in it"):
+            folder_images(folder, 8, Storage(torch.device("cpu"), 100, 2))
+
+
+def test_images_that_exist_as_a_tensor_only_are_read_by_row() -> None:
+    image = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 2, 2)
+    images = HeldImages(image, torch.tensor([7, 8, 9, 10]))
+    assert torch.equal(images.read(torch.tensor([3, 1])), image[[3, 1]])
+    assert (images.key.tolist(), images.device) == ([7, 8, 9, 10], torch.device("cpu"))
 
 
 def test_rows_may_have_any_shape_and_type(paths: list[Path], tmp_path: Path) -> None:

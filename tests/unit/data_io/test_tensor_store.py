@@ -5,6 +5,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,6 +134,33 @@ def test_what_is_larger_than_the_limit_is_not_kept(tmp_path: Path) -> None:
     off = TensorStore(tmp_path / "off", 0)
     off.put("n", "k", np.zeros(1))
     assert not (tmp_path / "off").exists()
+
+
+def test_an_entry_may_fill_the_limit_to_the_last_byte(tmp_path: Path) -> None:
+    store = TensorStore(tmp_path / "probe", 1)
+    store.put("n", "k", np.zeros(1, np.uint8))
+    (probe,) = files_in(tmp_path / "probe")
+    fitting = 2**20 - (probe.stat().st_size - 1)
+    store = TensorStore(tmp_path / "full", 1)
+    store.put("n", "too large", np.zeros(fitting + 1, np.uint8))
+    store.put("n", "fitting", np.zeros(fitting, np.uint8))
+    assert [store.get("n", key) is not None for key in ("too large", "fitting")] == [False, True]
+    assert [path.stat().st_size for path in files_in(tmp_path / "full")] == [2**20]
+
+
+def test_half_of_what_the_disk_could_offer_is_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_usage(folder: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=600_000 - sum(path.stat().st_size for path in files_in(folder)))
+
+    monkeypatch.setattr("data_io.tensor_store.shutil.disk_usage", disk_usage)
+    store = TensorStore(tmp_path, 1)
+    for number in range(8):
+        store.put("n", str(number), np.zeros(90_000, np.uint8))
+        assert sum(path.stat().st_size for path in files_in(tmp_path)) <= 300_000
+    assert store.get("n", "7") is not None
+    assert len(files_in(tmp_path)) >= 2
 
 
 def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from configuration.errors import UserError
-from tools.checkpoint import check_model, load_model, save_model
+from tools.checkpoint import check_model, load_model, load_training, save_model, save_training
 
 METADATA = {"model": "patchcore", "net": "resnet18", "backbone": "resnet18", "weights": "imagenet"}
 
@@ -92,3 +92,26 @@ def test_a_file_that_changes_after_its_check_is_not_loaded(saved: Path) -> None:
     saved.write_bytes(content)
     with pytest.raises(UserError, match="wrong checksum"):
         load_model(saved)
+
+
+def test_a_flipped_bit_of_an_interrupted_run_is_found_wherever_it_is(tmp_path: Path) -> None:
+    state = {"step": 2, "rows": [], "training": {"epoch": 3, "weight": torch.arange(60.0)}}
+    path = tmp_path / "checkpoint.pt"
+    save_training(path, state)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 1 << place % 8
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="damaged"):
+            load_training(path)
+    path.write_bytes(whole)
+    assert torch.equal(load_training(path)["training"]["weight"], torch.arange(60.0))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x80\x02}q\x00."])
+def test_what_is_no_interrupted_run_is_damaged(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        load_training(path)

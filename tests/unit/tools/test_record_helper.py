@@ -1,5 +1,4 @@
 import csv
-import fcntl
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import pytest
 
 from configuration.errors import UserError
 from tests.full_disk import files_cut_at
+from tools.files import locked
 from tools.record_helper import (
     COLUMNS,
     ResultRow,
@@ -150,13 +150,12 @@ def test_processes_that_append_at_once_lose_no_row_and_write_one_header(tmp_path
 
 def test_a_row_waits_for_the_process_that_holds_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
-    with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(tmp_path):
         writer = threading.Thread(target=append, args=(tmp_path, ROW, ""))
         writer.start()
         writer.join(0.2)
         assert writer.is_alive()
-        assert path.stat().st_size == 0
+        assert not path.exists()
     writer.join(10)
     assert len(rows_of(path)) == 1
 
@@ -181,6 +180,30 @@ def test_a_torn_row_is_cut_off_before_the_next(tmp_path: Path, torn: bytes) -> N
     check_writable(tmp_path)
     append(tmp_path, ROW, "")
     assert path.read_bytes() == whole + whole[whole.index(b"\n") + 1 :]
+
+
+def test_a_row_torn_inside_a_character_is_none(tmp_path: Path) -> None:
+    append(tmp_path, ROW, "")
+    path = tmp_path / "results.csv"
+    path.write_bytes(path.read_bytes() + "2024,Größe".encode()[:-4])
+    assert [row.run_id for row in read(tmp_path)] == [ROW.run_id]
+
+
+def test_a_run_that_goes_on_writes_its_row_where_it_lacks(tmp_path: Path) -> None:
+    append(tmp_path, ROW, "")
+    later = replace(ROW, fit_seconds=9.0)
+    (table,) = tmp_path.glob("benchmark/**/*.csv")
+    table.unlink()
+    append(tmp_path, later, "", again=True)
+    assert rows_of(tmp_path / "results.csv") == rows_of(table)
+    assert [row["fit_seconds"] for row in rows_of(table)] == ["1.500"]
+    append(tmp_path, replace(later, valid_category="all"), "", again=True)
+    assert [row["valid_category"] for row in rows_of(table)] == ["carpet", "all"]
+    for _ in range(2):
+        append_summary(tmp_path, [ROW], {}, again=True)
+    assert len(rows_of(tmp_path / "summary.csv")) == 1
+    append_summary(tmp_path, [replace(ROW, run_id="another")], {}, again=True)
+    assert len(rows_of(tmp_path / "summary.csv")) == 2
 
 
 def test_a_torn_header_is_written_anew(tmp_path: Path) -> None:

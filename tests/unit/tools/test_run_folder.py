@@ -97,3 +97,14 @@ def test_a_log_on_a_full_disk_does_not_spill_tracebacks(
     with run.log():
         logging.getLogger("a").info("lost")
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_a_killed_run_was_writing_goes_when_it_goes_on(tmp_path: Path) -> None:
+    run = RunFolder.create(tmp_path)
+    (run.path / "maps").mkdir()
+    left = [run.path / ".checkpoint.0123abcd.pt", run.path / "maps/.step_0_task_0.89abcdef.npz"]
+    kept = [run.path / "scores.csv", run.path / ".lock", run.path / ".notes.mine.txt"]
+    for path in (*left, *kept):
+        path.write_text("")
+    RunFolder.reopen(run.path, run.started_at, 0)
+    assert [path.exists() for path in (*left, *kept)] == [False, False, True, True, True]
