@@ -60,6 +60,16 @@ def test_few_shot_copies_follow_their_shot(root: Path, tmp_path: Path) -> None:
     assert (rotated - batch.image[0].flip(1, 2)).abs().max() < 1e-6
 
 
+def test_a_step_may_be_lent_features_for_training_and_tests(root: Path, tmp_path: Path) -> None:
+    (step,) = DataHolder(MVTec2D, config_of(root, tmp_path)).create().steps
+    lent = step.with_features(lambda batch: {"layer1": 2 * batch.image})
+    for loader in (lent.train_loader, *(test.loader for test in lent.tests)):
+        for batch in loader:
+            assert torch.equal(batch.features["layer1"], 2 * batch.image)
+    assert len(lent.tests) == len(step.tests) == 1
+    assert all(not batch.features for batch in step.train_loader)
+
+
 def test_a_draw_of_all_there_is_is_told(root: Path, tmp_path: Path) -> None:
     for words, is_told in ((["-f", "-fe", "999"], True), (["-f", "-fe", "2"], False)):
         notes = DataHolder(MVTec2D, config_of(root, tmp_path, *words)).create().notes

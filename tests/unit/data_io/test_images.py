@@ -14,7 +14,8 @@ from configuration.errors import UserError
 from data_io import images as module
 from data_io.decode import Geometry
 from data_io.images import HeldImages, folder_images, image_table
-from data_io.loaders import ScoringLoader, TrainLoader
+from data_io.loaders import ScoringLoader, TrainLoader, with_reader
+from data_io.records import ScoringBatch
 from data_io.table import Decoder, Storage, Table
 from data_io.tensor_store import TensorStore
 
@@ -80,6 +81,26 @@ def test_loaders_give_every_image_once_in_order(paths: list[Path]) -> None:
         assert torch.equal(torch.cat([batch.image_key for batch in batches]), table.key[2:])
         image = torch.cat([batch.image for batch in batches])
         assert torch.equal(image, table.read(rows).float() / 255)
+
+
+def test_a_reader_is_lent_to_a_copy_of_the_loader_and_to_its_scoring_twin(paths: list[Path]) -> None:
+    table = table_of(paths)
+    for loader in (TrainLoader(table, torch.arange(9), 4), ScoringLoader(table, torch.arange(9), 4)):
+        lent = with_reader(loader, lambda batch: {"layer1": 2 * batch.image})
+        twins = [lent, lent.for_scoring()] if isinstance(lent, TrainLoader) else [lent]
+        for twin in twins:
+            for batch in twin:
+                assert torch.equal(batch.features["layer1"], 2 * batch.image)
+            assert (twin.num_images, len(twin), twin.batch_size) == (9, 3, 4)
+        assert all(not batch.features for batch in loader)
+    scoring = TrainLoader(table, torch.arange(9), 4).for_scoring()
+    assert all(type(batch) is ScoringBatch and not batch.features for batch in scoring)
+
+
+def test_a_picture_of_one_image_can_be_had(paths: list[Path]) -> None:
+    table = table_of(paths)
+    loader = ScoringLoader(table, torch.tensor([5, 2, 7]), 2)
+    assert torch.equal(loader.pixels(1), table.read(torch.tensor([2]))[0])
 
 
 def test_chosen_order_and_batch_limit(paths: list[Path]) -> None:
