@@ -12,6 +12,7 @@ from torch import Tensor
 from configuration.config import RunConfig, load_config
 from configuration.errors import UserError
 from data_io.data_holder import DataHolder
+from data_io.loaders import ScoringLoader, TrainLoader
 from data_io.records import Needs, Sample
 from data_io.tensor_store import TensorStore
 from dataset.mvtec2d import MVTec2D
@@ -63,7 +64,8 @@ def test_few_shot_copies_follow_their_shot(root: Path, tmp_path: Path) -> None:
 def test_a_step_may_be_lent_features_for_training_and_tests(root: Path, tmp_path: Path) -> None:
     (step,) = DataHolder(MVTec2D, config_of(root, tmp_path)).create().steps
     lent = step.with_features(lambda batch: {"layer1": 2 * batch.image})
-    for loader in (lent.train_loader, *(test.loader for test in lent.tests)):
+    loaders: list[TrainLoader | ScoringLoader] = [lent.train_loader, *(test.loader for test in lent.tests)]
+    for loader in loaders:
         for batch in loader:
             assert torch.equal(batch.features["layer1"], 2 * batch.image)
     assert len(lent.tests) == len(step.tests) == 1

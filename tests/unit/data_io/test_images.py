@@ -85,16 +85,15 @@ def test_loaders_give_every_image_once_in_order(paths: list[Path]) -> None:
 
 def test_a_reader_is_lent_to_a_copy_of_the_loader_and_to_its_scoring_twin(paths: list[Path]) -> None:
     table = table_of(paths)
-    for loader in (TrainLoader(table, torch.arange(9), 4), ScoringLoader(table, torch.arange(9), 4)):
-        lent = with_reader(loader, lambda batch: {"layer1": 2 * batch.image})
-        twins = [lent, lent.for_scoring()] if isinstance(lent, TrainLoader) else [lent]
-        for twin in twins:
-            for batch in twin:
-                assert torch.equal(batch.features["layer1"], 2 * batch.image)
-            assert (twin.num_images, len(twin), twin.batch_size) == (9, 3, 4)
-        assert all(not batch.features for batch in loader)
-    scoring = TrainLoader(table, torch.arange(9), 4).for_scoring()
-    assert all(type(batch) is ScoringBatch and not batch.features for batch in scoring)
+    train = TrainLoader(table, torch.arange(9), 4)
+    lent = with_reader(train, lambda batch: {"layer1": 2 * batch.image})
+    twins: list[TrainLoader | ScoringLoader] = [lent, lent.for_scoring()]
+    for twin in twins:
+        for batch in twin:
+            assert torch.equal(batch.features["layer1"], 2 * batch.image)
+        assert (twin.num_images, len(twin), twin.batch_size) == (9, 3, 4)
+    assert all(not batch.features for batch in train)
+    assert all(type(batch) is ScoringBatch and not batch.features for batch in train.for_scoring())
 
 
 def test_a_picture_of_one_image_can_be_had(paths: list[Path]) -> None:
