@@ -20,6 +20,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "data_crop_size": (1, LARGEST_SIDE),
     "mask_size": (1, LARGEST_SIDE),
     "mask_crop_size": (1, LARGEST_SIDE),
+    "mask_threshold": (1e-6, 255),
+    "white_level": (1e-6, 1e12),
     "train_batch_size": (1, math.inf),
     "valid_batch_size": (1, math.inf),
     "num_workers": (0, math.inf),

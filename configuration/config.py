@@ -57,6 +57,8 @@ class DataSection:
     data_crop_size: int
     mask_size: int | None  # None: the image's own size ("native")
     mask_crop_size: int | None  # None: the share of mask_size that data_crop_size is of data_size
+    mask_threshold: float | None  # grey value from which a mask marks, or share of 255; None: the data set's
+    white_level: float | None  # grey value of white in images of more than 8 bits; None: told by the images
     train_aug_type: AugType
     valid_aug_type: AugType
     train_batch_size: int

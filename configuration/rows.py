@@ -53,10 +53,17 @@ class SettingRow:
     def file_suffix(self, setting_params: Mapping[str, object], valid_task: int) -> str:
         """Return what is added to the names of result files and picture folders, such as "_5_num".
 
+        Where less was reached than asked for, the name has what was asked for.
+
         Raises:
             KeyError: a parameter is missing.
         """
         types = setting_params.get("fewshot_aug_type")
         joined = "".join(types) if isinstance(types, list | tuple) else ""
-        names = {**setting_params, "valid_task": valid_task, "types": joined or "normal"}
+        asked = {
+            key.removesuffix("_asked"): value
+            for key, value in setting_params.items()
+            if key.endswith("_asked")
+        }
+        names = {**setting_params, **asked, "valid_task": valid_task, "types": joined or "normal"}
         return self.suffix.format_map(names)

@@ -1,7 +1,8 @@
 """DataHolder: from a data set and a configuration to the steps of the chosen setting, with their images."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,16 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augmentation.fewshot import augment
 from configuration.config import RunConfig
 from configuration.errors import UserError
+from data_io import notes
 from data_io.decode import Geometry, Pixels
-from data_io.images import HeldImages, Images, image_table
+from data_io.image_file import Levels
+from data_io.images import Images, image_table
+from data_io.levels import levels_of
 from data_io.loaders import ScoringLoader, TrainLoader, with_reader
-from data_io.masks import MaskReader
-from data_io.records import NO_NEEDS, FeatureReader, Needs, Sample, Split, derive_seed
+from data_io.masks import MaskReader, mask_threshold
+from data_io.records import NO_NEEDS, FeatureReader, Needs, Sample, Split
+from data_io.shots import augmented
 from data_io.split_file import replay
-from data_io.steps import PlannedStep, ShotCopies, TestSet, plan
+from data_io.steps import PlannedStep, TestSet, plan
 from data_io.table import Progress, Storage, Table
 from data_io.tasks import chosen_classes
 from data_io.tensor_store import TensorStore
@@ -122,28 +126,38 @@ class DataHolder:
         splits = self._splits()
         found = [note for class_id in splits for note in self.dataset.notes(class_id)]
         hashed = data_hash(root, splits.values())
+        levels = levels_of(splits.values(), self.config.data.white_level, self.storage)
         planned = plan(splits, names, self.config)
         if self.config.data.split_file is not None:
             planned = replay(planned, self.config.data.split_file, splits, names, root)
-        table = self._decode(planned)
+        table = self._decode(planned, levels)
         masks = self._masks(planned)
         marked = [self._training_masks(step) for step in planned]
         steps = tuple(
             self._step(number, step, table, masks, marked[number]) for number, step in enumerate(planned)
         )
-        notes = (
+        name = self.config.run.dataset
+        with ThreadPoolExecutor(self.storage.num_workers) as pool:
+            pages = tuple(notes.of_further_pages(name, table.paths, pool))
+        lines = (
             *prepared,
             *found,
-            *_without_mask("anomalous images", masks, "count for the image metrics only"),
+            *notes.of_left_out_files(self.dataset, name, splits),
+            *pages,
+            *notes.of_levels(name, levels),
+            *notes.of_missing_masks("anomalous images", masks, "count for the image metrics only"),
+            *notes.of_doubtful_masks(masks),
             *(note for step in planned for note in step.notes),
             self._described(planned, table, hashed),
             *(
                 note
-                for found_masks in marked
-                for note in _without_mask("labelled anomalies", found_masks, "have an empty one in training")
+                for masks in marked
+                for note in notes.of_missing_masks(
+                    "labelled anomalies", masks, "have an empty one in training"
+                )
             ),
         )
-        return Prepared(steps, hashed, tuple(dict.fromkeys(notes)))
+        return Prepared(steps, hashed, tuple(dict.fromkeys(lines)))
 
     def _splits(self) -> dict[int, Split]:
         """Return class id -> its samples, of the chosen tasks only."""
@@ -177,10 +191,10 @@ class DataHolder:
             f"kept in: {table.place}, data_hash: {hashed}"
         )
 
-    def _decode(self, planned: Sequence[PlannedStep]) -> Table:
+    def _decode(self, planned: Sequence[PlannedStep], levels: Mapping[Path, Levels]) -> Table:
         parts = [part for step in planned for part in (step.train, *(test.samples for test in step.tests))]
         paths = dict.fromkeys(sample.path for part in parts for sample in part)
-        return image_table(list(paths), self.geometry, self.storage)
+        return image_table(list(paths), self.geometry, self.storage, levels)
 
     def _masks(self, planned: Sequence[PlannedStep]) -> Masks:
         """Return the ground truth of the test images, at the size of the pixel metrics."""
@@ -189,8 +203,8 @@ class DataHolder:
         return self._read_masks(list(tested), data.mask_size, data.mask_crop_size)
 
     def _read_masks(self, samples: Sequence[Sample], size: int | None, crop: int | None) -> Masks:
-        reader = MaskReader(size, crop, self.geometry.share, self.dataset.mask_threshold, self.storage)
-        return reader.read(samples)
+        threshold = mask_threshold(self.config.data.mask_threshold, self.dataset)
+        return MaskReader(size, crop, self.geometry.share, threshold, self.storage).read(samples)
 
     def _step(
         self, number: int, plan: PlannedStep, table: Table, masks: Masks, training_masks: Masks
@@ -265,13 +279,6 @@ class DataHolder:
         return _rows(table, normal)[order[:wanted]]
 
 
-def _without_mask(what: str, masks: Masks, so: str) -> Iterator[str]:
-    """Yield a line where images lack their mask."""
-    missing = [sample.path for sample, mask in masks.items() if mask is None]
-    if missing:
-        yield f"{len(missing)} {what} without a mask, such as {missing[0]}, {so}"
-
-
 def storage_of(config: RunConfig, store: TensorStore | None, progress: Progress) -> Storage:
     """Return how the tables of a run are read, and where they may be kept."""
     data = config.data
@@ -289,20 +296,3 @@ def data_hash(root: Path, splits: Iterable[Split]) -> str:
         f"{sample.path.relative_to(root).as_posix()}\t{sample.path.stat().st_size}" for sample in samples
     ]
     return hashlib.blake2b("\n".join(lines).encode(), digest_size=6).hexdigest()
-
-
-def augmented(
-    table: Table, rows: Tensor, mask: Tensor | None, copies: ShotCopies, generator: torch.Generator
-) -> tuple[HeldImages, Tensor | None]:
-    """Return each of these images followed by its generated copies, which have keys of their own.
-
-    The masks (N, H, W) are transformed with their images.
-    """
-    image, mask = augment(table.read(rows), mask, copies.kinds, copies.count, generator)
-    what = (copies.kinds, 1 + copies.count, generator.initial_seed())
-    keys = [
-        key if copy == 0 else derive_seed(key, *what, position, copy)
-        for position, key in enumerate(table.key[rows].tolist())
-        for copy in range(1 + copies.count)
-    ]
-    return HeldImages(image, torch.tensor(keys)), mask

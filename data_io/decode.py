@@ -1,4 +1,4 @@
-"""Open image and mask files: one geometry for both, and an error that names the file when one is broken."""
+"""Decode images and masks: one geometry for both."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configuration.errors import UserError
+from data_io.image_file import Levels, opened, shown_size, to_grey, to_rgb
 from data_io.records import Sample
 
 Pixels = NDArray[np.uint8]
@@ -26,21 +27,27 @@ class Geometry:
         return self.crop / self.resize
 
 
-def decode_image(path: Path, geometry: Geometry) -> Pixels:
+def decode_image(path: Path, geometry: Geometry, levels: Levels | None = None) -> Pixels:
     """Return the image as (3, crop, crop) uint8 RGB, resized bilinearly with antialiasing.
+
+    Args:
+        path: the file.
+        geometry: of the result.
+        levels: black and white of an image of more than 8 bits; see `to_rgb`.
 
     Raises:
         UserError: the file is missing, truncated or no image.
     """
     side = geometry.resize
-    image = _rgb(_open(path)).resize((side, side), Image.Resampling.BILINEAR)
+    with opened(path) as found:
+        image = to_rgb(found, levels).resize((side, side), Image.Resampling.BILINEAR)
     margin = round((side - geometry.crop) / 2)
     image = image.crop((margin, margin, margin + geometry.crop, margin + geometry.crop))
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 def decode_mask(
-    sample: Sample, size: int | None, crop: int | None, share: float, threshold: int
+    sample: Sample, size: int | None, crop: int | None, share: float, threshold: float
 ) -> Pixels | None:
     """Return the ground truth of an anomalous image as (h, w) uint8 of 0 and 1.
 
@@ -61,7 +68,8 @@ def decode_mask(
     for path in sample.mask_paths:
         if not path.exists():
             continue
-        grey = np.asarray(_open(path).convert("L"))
+        with opened(path) as image:
+            grey = to_grey(image)
         _same_size(path, grey, sample.path)
         marked = grey >= threshold if marked is None else marked | (grey >= threshold)
     if marked is None or not marked.any():
@@ -90,44 +98,20 @@ def blank_mask(sample: Sample, size: int | None, crop: int | None, share: float)
 
 def decode_channel(path: Path, share: float) -> tuple[int, NDArray[np.bool_]]:
     """Return the grey value of a mask that marks one defect, and what it marks, at its own size, cropped."""
-    grey = np.asarray(_open(path).convert("L"))
+    with opened(path) as image:
+        grey = to_grey(image)
     marked = fit_mask((grey > 0).astype(np.uint8), None, None, share) > 0
     return int(grey.max()), marked
 
 
 def native_shape(sample: Sample, share: float) -> tuple[int, int]:
     """Return the (height, width) of an image's own size after the crop, without decoding it."""
-    width, height = _header_size(sample.path)
+    height, width = shown_size(sample.path)
     return round(height * share), round(width * share)
 
 
-def _open(path: Path) -> Image.Image:
-    try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: the file is not there any more") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path}: cannot be read as an image ({error}); replace or remove the file"
-        ) from error
-    return image
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel; PIL's own conversion would clip instead of scaling
-        return Image.fromarray((np.asarray(image, np.uint32) >> 8).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
-
-
-def _header_size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
-        width, height = image.size
-    return width, height
-
-
 def _same_size(mask_path: Path, grey: Pixels, image_path: Path) -> None:
-    width, height = _header_size(image_path)
+    height, width = shown_size(image_path)
     if grey.shape != (height, width):
         found = f"{grey.shape[1]} x {grey.shape[0]}"
         raise UserError(

@@ -1,7 +1,8 @@
 """The decoded images of a run, as rows of a table, and images that exist as a tensor only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -9,9 +10,12 @@ from torch import Tensor
 
 from configuration.errors import UserError
 from data_io.decode import Geometry, decode_image
+from data_io.image_file import Levels
 from data_io.records import derive_seed, file_identity
 from data_io.table import Decoder, Storage, Table
 from dataset.base import images_in
+
+_RULES = 1  # of decoding; another number where they change, so that the cache is not read any more
 
 
 class Images(Protocol):
@@ -47,8 +51,19 @@ class HeldImages:
         return self._image[rows.to(self.device)]
 
 
-def image_table(paths: Sequence[Path], geometry: Geometry, storage: Storage) -> Table:
+def image_table(
+    paths: Sequence[Path],
+    geometry: Geometry,
+    storage: Storage,
+    levels: Mapping[Path, Levels] = MappingProxyType({}),
+) -> Table:
     """Decode image files into (N, 3, H, W) uint8.
+
+    Args:
+        paths: the files, each once.
+        geometry: of every image.
+        storage: how they are read, and where they may be kept.
+        levels: black and white of those of more than 8 bits; see `image_file.to_rgb`.
 
     Raises:
         UserError: a file is missing, truncated or no image.
@@ -57,8 +72,8 @@ def image_table(paths: Sequence[Path], geometry: Geometry, storage: Storage) -> 
         name="images",
         shape=(3, geometry.crop, geometry.crop),
         dtype=torch.uint8,
-        key=lambda path: derive_seed(0, *file_identity(path), geometry),
-        decode=lambda path: decode_image(path, geometry),
+        key=lambda path: derive_seed(_RULES, *file_identity(path), geometry, levels.get(path)),
+        decode=lambda path: decode_image(path, geometry, levels.get(path)),
     )
     return Table(paths, decoder, storage)
 

@@ -9,6 +9,7 @@ import numpy as np
 from data_io.decode import Pixels, blank_mask, decode_mask
 from data_io.records import Sample, derive_seed, file_identity
 from data_io.table import Storage
+from dataset.base import DatasetBase
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class MaskReader:
     size: int | None
     crop: int | None
     share: float
-    threshold: int
+    threshold: float
     storage: Storage
 
     def read(self, samples: Sequence[Sample]) -> dict[Sample, Pixels | None]:
@@ -58,3 +59,10 @@ class MaskReader:
 
     def _decoded(self, sample: Sample) -> Pixels | None:
         return decode_mask(sample, self.size, self.crop, self.share, self.threshold)
+
+
+def mask_threshold(wanted: float | None, dataset: DatasetBase) -> float:
+    """Return the grey value from which masks mark: as wanted, 1 to 255 or a share, else its own."""
+    if wanted is None:
+        return dataset.mask_threshold
+    return wanted if wanted >= 1 else wanted * 255

@@ -178,7 +178,7 @@ def plan_each(
 
 
 def fewer_than_wanted(name: str, key: str, wanted: int, found: int) -> tuple[str, ...]:
-    """Return a line where a draw took all there is, and not as many as the key asks for; else nothing."""
-    if not 0 < found < wanted:
+    """Return a line where a draw took all that it may, and not as many as the key asks for; else nothing."""
+    if found >= wanted:
         return ()
-    return (f"{name}: {key} is {wanted}, and there are only {found} to draw",)
+    return (f"{name}: {key} asks for {wanted} images, and there are only {found} to draw",)

@@ -1,16 +1,15 @@
-"""What every data set shares: finding its folder's files and naming what is missing."""
+"""What every data set is: which file has which label, mask and task."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from configuration.errors import UserError
 from data_io.records import Sample
-
-IMAGE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+from dataset.folders import LeftOut
+from dataset.folders import images_in as images_in
+from dataset.folders import summary as summary
 
 
 @dataclass(frozen=True)
@@ -69,26 +68,6 @@ class DatasetBase(ABC):
         """Return lines worth telling the user about one class, such as which layout was found."""
         return []
 
-
-def images_in(folder: Path) -> list[Path]:
-    """List the image files directly in a folder, in any letter case of the ending, sorted; [] if absent.
-
-    Hidden files are left out: archives made on a Mac carry a `._name.png` beside many images.
-
-    Raises:
-        UserError: the folder cannot be read, a link leads nowhere, or a name is no UTF-8.
-    """
-    if not folder.is_dir():
+    def left_out(self, task_id: int) -> list[LeftOut]:
+        """List the files in the folders of one class that are not read."""
         return []
-    try:
-        with os.scandir(folder) as entries:
-            found = [entry for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror}); change its permissions") from error
-    images = [Path(entry.path) for entry in found if Path(entry.name).suffix.lower() in IMAGE_ENDINGS]
-    for path in images:
-        if not path.exists():
-            raise UserError(f"{path}: a link to nothing; restore its image or remove it")
-        if any("\ud800" <= letter <= "\udfff" for letter in path.name):  # what stands for other bytes
-            raise UserError(f"{folder}: the file name {path.name!a} is no UTF-8; rename it")
-    return sorted(images)

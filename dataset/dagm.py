@@ -6,7 +6,7 @@ Source: competition "Weakly supervised learning for industrial optical inspectio
 from pathlib import Path
 
 from data_io.records import Sample
-from dataset.base import images_in
+from dataset.folders import LeftOut, images_in
 from dataset.mvtec_layout import Counts, MVTecLayout, anomalous_sample, masks_in
 
 # Images in each half, defects in Train, defects in Test. Training takes the normal images of Train alone.
@@ -47,6 +47,10 @@ class DAGM(MVTecLayout):
                 sample = Sample(path, image_label=0)
             found.append(sample)
         return [sample for sample in found if split == "test" or not sample.image_label]
+
+    def left_out(self, task_id: int) -> list[LeftOut]:
+        """List the files that are not read; Label/ holds masks of defects that nobody trains on, too."""
+        return [found for found in super().left_out(task_id) if found.path.parent.name != "Label"]
 
 
 def listed_as_defective(labels: Path) -> frozenset[str]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from configuration.errors import UserError
 from data_io.records import Sample
-from dataset.base import images_in
-from dataset.mvtec_layout import CLASS_INDEX_VALUES, MVTecLayout
+from dataset.folders import images_in
+from dataset.mvtec_layout import CLASS_INDEX_VALUES, TREE, MVTecLayout
 
 
 class Folder(MVTecLayout):
@@ -24,20 +24,20 @@ class Folder(MVTecLayout):
 
     def contents(self, task_id: int) -> str:
         """Return what the data set's folder should hold, for the error."""
-        return "train/good/, test/good/ and test/<kind>/"
+        return TREE
 
     def notes(self, task_id: int) -> list[str]:
-        """Say what cannot be scored: a test set of one label, and images of unknown label."""
-        lines = []
+        """Say that a test set of one label cannot be scored, and what may not be meant so."""
+        lines = super().notes(task_id)
         test = self.samples(task_id, "test")
         if len({sample.image_label for sample in test}) == 1:
             found, wanted = ("anomalous", "good") if test[0].image_label else ("good", "<kind>")
             lines.append(f"folder: all test images are {found}, so metrics stay empty; add test/{wanted}/")
-        if unknown := images_in(self.root / "test"):
-            lines.append(
-                f"folder: {len(unknown)} images directly in test/ are left out: their label is unknown"
-            )
         return lines
+
+    def is_rearranged(self, task_id: int) -> bool:
+        """Return True: there is no other layout."""
+        return True
 
     def tree_samples(self, task_id: int, split: str) -> list[Sample]:
         """List one split.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from data_io.records import Sample, derive_seed
-from dataset.base import images_in
+from dataset.folders import images_in
 from dataset.mvtec_layout import Counts, MVTecLayout, anomalous_sample
 
 COUNTS = {"mtd": Counts(761, 191, 392)}  # of the full split list

@@ -4,8 +4,8 @@ Source: Bergmann, Jin, Sattlegger, Steger, VISAPP 2022.
 """
 
 from data_io.records import Sample
-from dataset.base import images_in
-from dataset.mvtec_layout import Counts, MVTecLayout, anomalous_sample, masks_in, subfolders
+from dataset.folders import images_in, subfolders
+from dataset.mvtec_layout import Counts, MVTecLayout, anomalous_samples, masks_in
 
 COUNTS = {
     "bagel": Counts(244, 22, 88),
@@ -41,6 +41,5 @@ class MVTec2DF3D(MVTecLayout):
             if kind.name in self.normal_kinds:
                 found += [Sample(path, image_label=0) for path in paths]
             elif split == "test":
-                masks = masks_in(kind / "gt")
-                found += [anomalous_sample(path, masks, kind.name) for path in paths]
+                found += anomalous_samples(paths, masks_in(kind / "gt"), kind.name)
         return found

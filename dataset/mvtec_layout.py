@@ -3,19 +3,22 @@
 `<root>/<category>/{train,test}/<kind>/<image>`, masks in `<category>/ground_truth/<kind>/`.
 """
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from configuration.errors import UserError
 from data_io.records import Sample
-from dataset.base import DatasetBase, images_in
+from dataset.base import DatasetBase
+from dataset.folders import LeftOut, described, images_in, left_out, subfolders, unmasked_images_in
 
 Masks = Mapping[str, Path | tuple[Path, ...]]
 
+TREE = "train/good/, test/good/, test/<kind>/"
 MASK_SUFFIXES = ("_mask", "_label", "")  # MVTec and its kin, DAGM, BTAD and VisA
+NORMAL_NAMES = frozenset({"good", "normal", "ok", "okay", "pass", "defect-free", "defect_free", "no_defect"})
 CLASS_INDEX_VALUES = frozenset({*range(64), 255})  # grey values of masks that may number the kinds of defect
 
 
@@ -73,17 +76,41 @@ class MVTecLayout(DatasetBase):
         read = self.tree_samples if self.is_rearranged(task_id) else self.release_samples
         found = read(task_id, split)
         if not found:
-            where = f"class {self.classes[task_id]} under {self.category_folder(task_id) / split}"
-            mend = f"set -dp to the folder that holds {self.contents(task_id)}"
-            raise UserError(f"{self.name}: no image of {where}; {mend}")
+            raise UserError(self._nothing_of(task_id, split))
         return found
 
+    def _nothing_of(self, task_id: int, split: str) -> str:
+        """Say that a split has no image: what there is instead, or how to set the folder."""
+        folder = self.category_folder(task_id)
+        missing = f"{self.name}: no image of class {self.classes[task_id]} under {folder / split}"
+        if not folder.is_dir():
+            return f"{missing}; set -dp to the folder that holds {self.contents(task_id)}"
+        place = next(place for place in (folder / split / "good", folder / split, folder) if place.is_dir())
+        layout = self.release_layout or TREE
+        return (
+            f"{missing}: {place} holds {described(place)}; the layout is {layout}, with images in its folders"
+        )
+
     def notes(self, task_id: int) -> list[str]:
-        """Say which of its layouts a data set was found in."""
-        if not self.release_layout:
-            return []
-        layout = "train/, test/, ground_truth/" if self.is_rearranged(task_id) else self.release_layout
-        return [f"{self.name}: found in the layout {layout}"]
+        """Say which of its layouts a data set was found in, and what may not be meant so."""
+        lines = []
+        if self.release_layout:
+            layout = "train/, test/, ground_truth/" if self.is_rearranged(task_id) else self.release_layout
+            lines.append(f"{self.name}: found in the layout {layout}")
+        test = self.samples(task_id, "test")
+        for kind in sorted({sample.kind for sample in test if sample.image_label}):
+            if kind.lower() in NORMAL_NAMES:
+                lines.append(
+                    f"{self.name}: test/{kind}/ counts as a kind of defect; "
+                    "if its images are normal, rename it to good/"
+                )
+        names = Counter(sample.path.with_suffix("") for sample in test if sample.image_label)
+        if twins := sum(number for number in names.values() if number > 1):
+            lines.append(
+                f"{self.name}: {twins} anomalous images share their name with another one, but for the "
+                "ending; a mask is that of the image with its own ending"
+            )
+        return lines
 
     def expected(self, task_id: int) -> Expected:
         """Return what the doctor holds one class against."""
@@ -96,6 +123,15 @@ class MVTecLayout(DatasetBase):
     def contents(self, task_id: int) -> str:
         """Return what the data set's folder should hold, for the error."""
         return f"{self.classes[task_id]}/"
+
+    def left_out(self, task_id: int) -> list[LeftOut]:
+        """List the files in the folders of one class that are not read."""
+        samples = [*self.samples(task_id, "train"), *self.samples(task_id, "test")]
+        used = {path for sample in samples for path in (sample.path, *sample.mask_paths)}
+        places = {sample.path.parent for sample in samples}
+        if self.is_rearranged(task_id):
+            places = {self.category_folder(task_id) / split for split in ("train", "test")}
+        return [found for place in sorted(places) for found in left_out(place, used)]
 
     def is_rearranged(self, task_id: int) -> bool:
         """Return whether a class lies in the common tree, by looking."""
@@ -111,11 +147,27 @@ class MVTecLayout(DatasetBase):
         found: list[Sample] = []
         for kind in subfolders(folder / split):
             if kind.name in self.normal_kinds:
-                found += [Sample(path, image_label=0) for path in images_in(kind)]
+                found += [Sample(path, image_label=0) for path in unmasked_images_in(kind)]
             elif split == "test":
                 masks = masks_in(folder / "ground_truth" / kind.name)
-                found += [anomalous_sample(path, masks, kind.name) for path in images_in(kind)]
+                found += anomalous_samples(unmasked_images_in(kind), masks, kind.name)
         return found
+
+
+def anomalous_samples(paths: Sequence[Path], masks: Masks, kind: str) -> list[Sample]:
+    """Return the samples of the anomalous images in a folder.
+
+    Where images share their name but for the ending, a mask is that of the image with its own ending.
+    """
+    names = Counter(path.stem for path in paths)
+    found = [anomalous_sample(path, masks, kind) for path in paths]
+    return [
+        sample
+        if names[sample.path.stem] == 1
+        or all(mask.suffix == sample.path.suffix for mask in sample.mask_paths)
+        else replace(sample, mask_path=None)
+        for sample in found
+    ]
 
 
 def anomalous_sample(path: Path, masks: Masks, kind: str) -> Sample:
@@ -132,11 +184,3 @@ def masks_in(folder: Path) -> Masks:
         if files := tuple(images_in(subfolder)):
             masks[subfolder.name] = files
     return masks
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """List the folders directly in a folder, sorted; [] if it is absent."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return [folder / name for name in sorted(entry.name for entry in entries if entry.is_dir())]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from configuration.errors import UserError
 from data_io.records import Sample
-from dataset.base import images_in
+from dataset.folders import images_in
 from dataset.mvtec_layout import CLASS_INDEX_VALUES, Counts, MVTecLayout, anomalous_sample, masks_in
 
 COUNTS = {

@@ -25,13 +25,14 @@ NOT_TRAINED = (  # change the results of a trained model at most, not the model
     "valid_aug_type",
     "mask_size",
     "mask_crop_size",
+    "mask_threshold",
     "amp",
     "compile",
     "checkpoint_every",
 )
 # Keys that came after the first version, each with its default as text. They enter the hash where they differ
 # from it only, and a run or a model from before them had the default: a new key closes no interrupted run.
-LATER_KEYS: dict[str, str] = {}
+LATER_KEYS = {"mask_threshold": "None", "white_level": "None"}
 
 
 def config_hash(config: RunConfig) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from configuration.config import RunConfig
 from data_io.draws import ANOMALY_CAP, add_anomalies, floor_share, task_rng
 from data_io.records import Split
-from data_io.steps import Drawn, PlannedStep, TaskRecords, plan_each
+from data_io.steps import Drawn, PlannedStep, TaskRecords, fewer_than_wanted, plan_each
 
 
 def add_noise(
@@ -38,10 +38,14 @@ def _with_noise(record: TaskRecords, config: RunConfig) -> Drawn:
     keys, split = config.setting, record.split
     rng = task_rng(config.run.seed, "noise", record.name)
     noisy = add_noise(split, keys.noisy_ratio, keys.noisy_overlap, rng, keys.anomaly_cap)
+    drawn, wanted = len(noisy.train) - len(split.train), floor_share(keys.noisy_ratio, len(split.train))
+    ratio: dict[str, object] = {"noisy_ratio": keys.noisy_ratio}
+    if drawn < wanted:
+        ratio = {"noisy_ratio": drawn / len(split.train), "noisy_ratio_asked": keys.noisy_ratio}
     params = {
-        "noisy_ratio": keys.noisy_ratio,
+        **ratio,
         "noisy_overlap": keys.noisy_overlap,
         "anomaly_cap": keys.anomaly_cap,
-        "drawn": len(noisy.train) - len(split.train),
+        "drawn": drawn,
     }
-    return Drawn(noisy, params)
+    return Drawn(noisy, params, fewer_than_wanted(record.name, "noisy_ratio", wanted, drawn))

@@ -1,8 +1,8 @@
 """Look through a data set before hours are spent on it.
 
-`python3 -m programs.check_data -d NAME [-dp PATH] [--json]` counts what is there, opens every image and mask
-and looks for pictures that are in training and test at once. Exit code 2 where something must be mended,
-else 0.
+`python3 -m programs.check_data -d NAME [-dp PATH] [--mask-threshold N] [--json]` counts what is there, opens
+every image and mask and looks for pictures that are in training and test at once. Exit code 2 where something
+must be mended, else 0.
 """
 
 import argparse
@@ -34,12 +34,15 @@ def answer(argv: Sequence[str] | None) -> int:
     )
     parser.add_argument("-d", "--dataset", required=True, choices=registration.DATASETS)
     parser.add_argument("-dp", "--data-path", type=Path, help="the data set's own folder")
+    parser.add_argument(
+        "--mask-threshold", type=float, help="grey value, or share of 255, from which a mask marks"
+    )
     parser.add_argument("--json", action="store_true", help="print everything, for machines")
     options = parser.parse_args(argv)
-    return check(options.dataset, options.data_path, options.json)
+    return check(options.dataset, options.data_path, options.json, options.mask_threshold)
 
 
-def check(name: str, own: Path | None, wants_json: bool) -> int:
+def check(name: str, own: Path | None, wants_json: bool, threshold: float | None) -> int:
     """Print what is found in a data set, in its own folder if one is given; return 2 for faults, else 0.
 
     Raises:
@@ -47,7 +50,7 @@ def check(name: str, own: Path | None, wants_json: bool) -> int:
     """
     dataset: DatasetBase = registration.load(registration.DATASETS[name])(data_root(name, own))
     notes = dataset.prepare()
-    categories, findings = examine(dataset)
+    categories, findings = examine(dataset, threshold)
     notes += dict.fromkeys(line for category in categories for line in dataset.notes(category.task_id))
     num_faults = sum(finding.level == "fault" for finding in findings)
     if wants_json:

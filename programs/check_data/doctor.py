@@ -4,14 +4,22 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from configuration.errors import UserError
+from data_io.masks import mask_threshold
 from data_io.records import Sample
 from dataset.base import DatasetBase
 from dataset.mvtec_layout import Counts, Expected, MVTecLayout
-from programs.check_data.image_checks import Look, Problem, look_at, mask_problems, twin_problems
+from programs.check_data.image_checks import (
+    Look,
+    Problem,
+    look_at,
+    look_problems,
+    mask_problems,
+    twin_problems,
+)
 from tools.progress import progress
 
 SHOWN = 10  # problems of one kind in one category; --json has all
@@ -30,7 +38,7 @@ class Category:
     train: Sequence[Sample]
     test: Sequence[Sample]
     expected: Expected
-    threshold: int
+    threshold: float
 
     @property
     def counts(self) -> Counts:
@@ -59,8 +67,12 @@ class Finding:
     text: str
 
 
-def examine(dataset: DatasetBase) -> tuple[list[Category], list[Finding]]:
+def examine(dataset: DatasetBase, threshold: float | None = None) -> tuple[list[Category], list[Finding]]:
     """Check a whole data set.
+
+    Args:
+        dataset: the data set.
+        threshold: as the key `mask_threshold`.
 
     Raises:
         UserError: nothing of it is there.
@@ -69,7 +81,7 @@ def examine(dataset: DatasetBase) -> tuple[list[Category], list[Finding]]:
     findings: list[Finding] = []
     with ThreadPoolExecutor() as pool:
         for task_id, name in enumerate(dataset.classes):
-            category, problems = find_category(dataset, task_id)
+            category, problems = find_category(dataset, task_id, threshold)
             if category is not None:
                 categories.append(category)
                 problems += check_category(category, pool)
@@ -79,7 +91,9 @@ def examine(dataset: DatasetBase) -> tuple[list[Category], list[Finding]]:
     return categories, findings
 
 
-def find_category(dataset: DatasetBase, task_id: int) -> tuple[Category | None, list[Problem]]:
+def find_category(
+    dataset: DatasetBase, task_id: int, threshold: float | None
+) -> tuple[Category | None, list[Problem]]:
     """List one class; None where it is not on disk, which is a warning, while half a class is a fault."""
     samples: dict[str, list[Sample]] = {"train": [], "test": []}
     errors: list[str] = []
@@ -97,8 +111,17 @@ def find_category(dataset: DatasetBase, task_id: int) -> tuple[Category | None, 
         except UserError as error:
             errors.append(str(error))
     name = dataset.classes[task_id]
-    category = Category(task_id, name, samples["train"], samples["test"], expected, dataset.mask_threshold)
-    return category, [Problem("fault", "incomplete", error) for error in errors]
+    if threshold is not None:
+        expected = replace(expected, mask_values=None)
+    marks_from = mask_threshold(threshold, dataset)
+    category = Category(task_id, name, samples["train"], samples["test"], expected, marks_from)
+    problems = [Problem("fault", "incomplete", error) for error in errors]
+    if not errors:
+        problems += [
+            Problem("warning", "left out", f"{left.path}: {left.reason}")
+            for left in dataset.left_out(task_id)
+        ]
+    return category, problems
 
 
 def check_category(category: Category, pool: Executor) -> Iterator[Problem]:
@@ -123,7 +146,7 @@ def check_sample(sample: Sample, category: Category) -> tuple[Look | None, list[
     look = look_at(sample.path)
     if isinstance(look, Problem):
         return None, [look]
-    problems = []
+    problems = list(look_problems(look))
     if sample.image_label and not sample.mask_paths:
         level = "warning" if category.expected.masks_optional else "fault"
         problems.append(Problem(level, "no mask", f"{sample.path}: has no mask"))

@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from configuration.errors import UserError
+from data_io.image_file import num_pages, opened, to_grey, to_rgb
+from data_io.notes import is_doubtful
 
 Array = NDArray[np.float32]
 
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what PIL raises for damaged files
 THUMBNAIL = 32  # pixels, height and width
 # Pictures are twins below this share of the median distance from a training image to the nearest other one.
 # Seen on generated images: copies with other brightness or compression up to 0.29, different ones from 0.48.
@@ -33,13 +36,17 @@ class Look:
 
     Args:
         path: the file.
-        size: (width, height) in pixels.
+        size: (height, width) in pixels.
+        is_constant: whether all its pixels are alike.
+        pages: images in the file.
         digest: equal for equal pixels.
         thumbnail: (THUMBNAIL ** 2,) grey values, brightness and contrast removed.
     """
 
     path: Path
     size: tuple[int, int]
+    is_constant: bool
+    pages: int
     digest: bytes
     thumbnail: Array
 
@@ -47,54 +54,68 @@ class Look:
 def look_at(path: Path) -> Look | Problem:
     """Decode an image, or say why that cannot be done."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             digest = hashlib.blake2b(image.tobytes()).digest()
-            grey = image.convert("L").convert("F")  # float, so that a thumbnail is not rounded
-            size = image.size
-    except BROKEN as error:
-        return unreadable(path, error)
+            pixels = to_rgb(image, None)
+    except UserError as error:
+        return unreadable(error)
+    grey = pixels.convert("L").convert("F")  # float, so that a thumbnail is not rounded
     small = np.asarray(
         grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR), dtype=np.float32
     ).ravel()
     contrast = max(float(small.std()), 1.0)  # of 255; an even surface keeps its even thumbnail
-    return Look(path, size, digest, (small - small.mean()) / contrast)
+    colours = np.asarray(pixels)
+    is_constant = bool((colours == colours[0, 0]).all())
+    size = pixels.height, pixels.width
+    return Look(path, size, is_constant, num_pages(path), digest, (small - small.mean()) / contrast)
 
 
-def unreadable(path: Path, error: Exception) -> Problem:
-    """Return the problem of a file that PIL could not decode."""
-    reason = (
-        "no image" if isinstance(error, UnidentifiedImageError) else getattr(error, "strerror", None) or error
-    )
-    return Problem("fault", "unreadable", f"{path}: {reason}")
+def unreadable(error: UserError) -> Problem:
+    """Return the problem of a file that cannot be decoded."""
+    return Problem("fault", "unreadable", str(error))
+
+
+def look_problems(look: Look) -> Iterator[Problem]:
+    """Yield what is strange in a sound image."""
+    if look.is_constant:
+        yield Problem("warning", "constant", f"{look.path}: all its pixels are alike")
+    if look.pages > 1:
+        yield Problem("warning", "pages", f"{look.path}: holds {look.pages} images; the first alone is read")
 
 
 def mask_problems(
-    path: Path, size: tuple[int, int], threshold: int, values: frozenset[int] | None
+    path: Path, size: tuple[int, int], threshold: float, values: frozenset[int] | None
 ) -> Iterator[Problem]:
     """Yield what is wrong with one mask.
 
     Args:
         path: the mask.
-        size: (width, height) of its image, in pixels.
+        size: (height, width) of its image, in pixels.
         threshold: smallest grey value that counts as marked.
         values: grey values, or colour numbers, that a sound mask may have; None if any.
     """
     try:
-        with Image.open(path) as mask:
-            grey = np.asarray(mask.convert("L"))
+        with opened(path) as mask:
+            grey = to_grey(mask)
             stored = np.asarray(mask) if mask.mode == "P" else grey
-    except BROKEN as error:
-        yield unreadable(path, error)
+    except UserError as error:
+        yield unreadable(error)
         return
-    height, width = grey.shape
-    if (width, height) != size:
-        yield Problem("fault", "mask size", f"{path}: {width} x {height}, its image is {size[0]} x {size[1]}")
-    if grey.max() < threshold:
-        yield Problem("warning", "empty mask", f"{path}: marks nothing, no grey value of {threshold} or more")
+    if grey.shape != size:
+        found, wanted = (f"{width} x {height}" for height, width in (grey.shape, size))
+        yield Problem("fault", "mask size", f"{path}: {found}, its image is {wanted}")
+    marked = grey >= threshold
+    if not marked.any():
+        text = f"{path}: marks nothing, no grey value of {threshold:g} or more"
+        yield Problem("warning", "empty mask", text)
     strange = [] if values is None else sorted({*np.unique(stored).tolist()} - values)
     if strange:
         examples = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
-        yield Problem("fault", "mask values", f"{path}: unexpected grey values {examples}")
+        mend = "set where a mask begins to mark: --set mask_threshold=128"
+        yield Problem("fault", "mask values", f"{path}: grey values {examples}, as soft borders have; {mend}")
+    elif is_doubtful(marked.astype(np.uint8)):
+        text = f"{path}: marks most of its image or its whole border; is it inverted?"
+        yield Problem("warning", "doubtful mask", text)
 
 
 def twin_problems(train: Sequence[Look], test: Sequence[Look]) -> Iterator[Problem]:

@@ -10,7 +10,8 @@ from PIL import Image
 from configuration.errors import UserError
 from configuration.registration import DATASETS, load
 from data_io.records import Sample
-from dataset.base import IMAGE_ENDINGS, DatasetBase
+from dataset.base import DatasetBase
+from dataset.folders import IMAGE_ENDINGS
 from tests.trees import CATEGORIES, TWO_LAYOUTS, WRITERS, Size, write_tree
 
 DRAWN_BY_ITSELF = {"_example"}

@@ -149,8 +149,8 @@ def test_an_interrupted_run_leaves_whole_rows(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def append_and_interrupt(work_dir: Path, row: ResultRow, suffix: str) -> None:
-        append(work_dir, row, suffix)
+    def append_and_interrupt(work_dir: Path, row: ResultRow, suffix: str, again: bool) -> None:
+        append(work_dir, row, suffix, again)
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it

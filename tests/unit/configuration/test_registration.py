@@ -39,7 +39,7 @@ def test_every_yaml_file_has_a_row(folder: str, key: str, table: dict[str, Row])
     ("folder", "table", "no_method"),
     [
         ("arch", registration.MODELS, {"base", "prediction", "runtime"}),
-        ("dataset", registration.DATASETS, {"base", "mvtec_layout", "example_images"}),
+        ("dataset", registration.DATASETS, {"base", "folders", "mvtec_layout", "example_images"}),
     ],
 )
 def test_every_file_of_a_folder_has_a_row(folder: str, table: dict[str, Row], no_method: set[str]) -> None:

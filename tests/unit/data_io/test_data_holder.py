@@ -75,7 +75,7 @@ def test_a_step_may_be_lent_features_for_training_and_tests(root: Path, tmp_path
 def test_a_draw_of_all_there_is_is_told(root: Path, tmp_path: Path) -> None:
     for words, is_told in ((["-f", "-fe", "999"], True), (["-f", "-fe", "2"], False)):
         notes = DataHolder(MVTec2D, config_of(root, tmp_path, *words)).create().notes
-        assert any("fewshot_exm is 999, and there are only" in note for note in notes) == is_told
+        assert any("fewshot_exm asks for 999 images, and there are only" in note for note in notes) == is_told
 
 
 def test_streamed_and_cached_steps_hold_the_same_images(root: Path, tmp_path: Path) -> None:

@@ -49,9 +49,8 @@ def test_a_test_folder_without_kinds_cannot_be_scored(root: Path) -> None:
 def test_images_beside_the_kinds_are_left_out_and_told(root: Path) -> None:
     shutil.copy(root / "test" / "good" / "000.png", root / "test" / "loose.png")
     assert len(Folder(root).samples(0, "test")) == 7
-    assert Folder(root).notes(0) == [
-        "folder: 1 images directly in test/ are left out: their label is unknown"
-    ]
+    (left,) = Folder(root).left_out(0)
+    assert (left.path.name, left.reason) == ("loose.png", "in folders that are not read")
 
 
 @pytest.mark.parametrize(

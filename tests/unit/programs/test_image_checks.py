@@ -96,12 +96,12 @@ def test_masks(
     tmp_path: Path, value: int, shape: tuple[int, int], threshold: int, expected: list[tuple[str, str]]
 ) -> None:
     path = mask_of(tmp_path / "mask.png", value, shape)
-    assert kinds(list(mask_problems(path, SHAPE[::-1], threshold, frozenset({0, 255})))) == expected
+    assert kinds(list(mask_problems(path, SHAPE, threshold, frozenset({0, 255})))) == expected
 
 
 def test_any_grey_value_is_fine_where_none_is_expected(tmp_path: Path) -> None:
     path = mask_of(tmp_path / "mask.png", 7)
-    assert not list(mask_problems(path, SHAPE[::-1], 1, None))
+    assert not list(mask_problems(path, SHAPE, 1, None))
 
 
 def test_a_palette_mask_is_judged_by_its_numbers(tmp_path: Path) -> None:
