@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from configuration import command_line, listing, registration
 from configuration.config import config_values, configured
 from configuration.config_text import config_text
+from configuration.errors import shown
 from configuration.merge import raise_all
 from configuration.program import run_program
+from configuration.text import OneLine
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,8 +25,10 @@ def _answer(argv: Sequence[str]) -> int:
         sys.stdout.write(listing.tables() + "\n")
         return 0
     config = configured(request)
-    sys.stderr.writelines(f"{note}\n" for note in config.notes)
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stdout)
+    sys.stderr.writelines(f"{shown(note)}\n" for note in config.notes)
+    output = logging.StreamHandler(sys.stdout)
+    output.setFormatter(OneLine("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[output])
     logging.raiseExceptions = False  # a run whose output nobody reads any more goes on
     if request.wants_dry_run:
         sys.stdout.write(config_text(config_values(config), config.origin))

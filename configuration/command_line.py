@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
-import yaml
-
 from configuration import registration
 from configuration.errors import UserError
 from configuration.merge import Value, nearest, parse_yaml
@@ -157,6 +155,6 @@ def _overrides(words: Sequence[str]) -> tuple[dict[str, Value], list[str]]:
         else:
             try:
                 values[key] = Value(parse_yaml(text), f"--set {key}")
-            except yaml.YAMLError:
-                problems.append(f"--set {key}: {text!r} is no YAML value")
+            except ValueError as error:
+                problems.append(f"--set {key}: {text!r} is no YAML value ({error})")
     return values, problems

@@ -1,6 +1,7 @@
 """Layers of keys: reading one from a YAML file, laying one over the other, naming what no file declares."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any
 import yaml
 
 from configuration.errors import UserError
+from configuration.text import read_text
 
 _Loader = getattr(
     yaml, "CSafeLoader", yaml.SafeLoader
 )  # the same loader in C, where PyYAML was built with it
+
+
+_DEEPEST = 20  # values inside each other
 
 
 @dataclass(frozen=True)
@@ -45,21 +50,13 @@ def read_layer(folder: Path, name: str) -> Layer:
     Raises:
         UserError: no such file, no YAML, a tag other than YAML's own, or a key that stands twice.
     """
+    text = read_text(folder / name, "restore it", name)
     try:
-        text = (folder / name).read_text(encoding="utf-8")
-        document = yaml.compose(text, Loader=_Loader)
         content = parse_yaml(text)
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{name}: not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{name}: {_yaml_problem(error)}") from None
+    except ValueError as error:
+        raise UserError(*(f"{name}: {line}" for line in str(error).splitlines())) from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{name}: lines of the form 'key: value' are expected")
-    twice = sorted(_keys_that_stand_twice(document))
-    if twice:
-        raise UserError("\n".join(f"{name}: key '{key}' stands twice; keep one" for key in twice))
     return {key: Value(value, name) for key, value in content.items()}
 
 
@@ -67,9 +64,30 @@ def parse_yaml(text: str) -> object:
     """Return what a YAML text says, plain values only.
 
     Raises:
-        yaml.YAMLError: syntax error, or a tag that stands for an object.
+        ValueError: a syntax error, a tag that stands for an object or does not fit its value, a key that
+            stands twice (a line for each), an alias, or values inside each other without end.
     """
-    return yaml.load(text, Loader=_Loader)
+    try:
+        _refuse_endless(text)
+        twice = sorted(_keys_that_stand_twice(yaml.compose(text, Loader=_Loader)))
+        if twice:
+            raise ValueError("\n".join(f"key '{key}' stands twice; keep one" for key in twice))
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(_yaml_problem(error)) from None
+    except (AttributeError, TypeError, OverflowError) as error:  # what constructors of values say of others
+        raise ValueError(f"a value does not fit its tag ({error})") from None
+
+
+def _refuse_endless(text: str) -> None:
+    """Refuse what a few lines can make larger than any memory, or deeper than any stack."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"the alias *{event.anchor} is not read; write its value out")
+        if depth > _DEEPEST:
+            raise ValueError(f"has more than {_DEEPEST} values inside each other")
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:
@@ -114,7 +132,7 @@ def raise_all(problems: Iterable[str]) -> None:
     """Raise all problems as one error, a line each; none of them, none is raised."""
     lines = list(dict.fromkeys(problems))
     if lines:
-        raise UserError("\n".join(lines))
+        raise UserError(*lines)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
@@ -128,6 +146,6 @@ def _keys_that_stand_twice(node: object) -> set[str]:
         return {key for item in node.value for key in _keys_that_stand_twice(item)}
     if not isinstance(node, yaml.MappingNode):
         return set()
-    keys = [key.value for key, _ in node.value]
+    keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
     deeper = {key for _, item in node.value for key in _keys_that_stand_twice(item)}
-    return deeper | {key for key in keys if keys.count(key) > 1}
+    return deeper | {key for key, number in keys.items() if number > 1}

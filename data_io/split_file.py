@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from configuration.errors import UserError
+from configuration.text import read_text
 from data_io.records import Sample, Split
 from data_io.steps import ALL_CLASSES, PlannedStep
 
@@ -75,7 +76,7 @@ def _replayed(step: PlannedStep, record: Mapping[str, Any], lookup: _Lookup) -> 
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        steps = json.loads(path.read_text(encoding="utf-8"))["steps"]
+        steps = json.loads(read_text(path, "name the split.json of a run"))["steps"]
         for step in steps:
             step["setting"], step["train_task"], step["train"], step["setting_params"], step["test"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -5,9 +5,10 @@ Source: competition "Weakly supervised learning for industrial optical inspectio
 
 from pathlib import Path
 
+from configuration.text import read_text
 from data_io.records import Sample
 from dataset.folders import LeftOut, images_in
-from dataset.mvtec_layout import Counts, MVTecLayout, anomalous_sample, masks_in
+from dataset.mvtec_layout import RESTORE, Counts, MVTecLayout, anomalous_sample, masks_in
 
 # Images in each half, defects in Train, defects in Test. Training takes the normal images of Train alone.
 HALVES = {
@@ -60,5 +61,5 @@ def listed_as_defective(labels: Path) -> frozenset[str]:
     """
     if not labels.is_file():
         return frozenset()
-    rows = (line.split() for line in labels.read_text(encoding="utf-8", errors="replace").splitlines())
+    rows = (line.split() for line in read_text(labels, RESTORE).splitlines())
     return frozenset(Path(row[2]).stem for row in rows if len(row) > 2 and row[1] == "1")

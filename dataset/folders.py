@@ -121,6 +121,18 @@ def summary(found: Sequence[LeftOut]) -> str:
     return f"{len(found)} files left out: {'; '.join(parts)}" if parts else ""
 
 
+def inside(root: Path, name: str, listed_in: str) -> Path:
+    """Return the place of a file that a data set's own list names; backslashes separate folders as well.
+
+    Raises:
+        UserError: it leads out of the data set's folder.
+    """
+    path = Path(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        raise UserError(f"{root / listed_in}: {name} leads out of the data set; restore it from the archive")
+    return root / path
+
+
 def described(folder: Path) -> str:
     """Return in a few words what a folder holds, for errors."""
     entries = _entries(folder)

@@ -16,6 +16,7 @@ from dataset.folders import LeftOut, described, images_in, left_out, subfolders,
 
 Masks = Mapping[str, Path | tuple[Path, ...]]
 
+RESTORE = "restore it from the archive"
 TREE = "train/good/, test/good/, test/<kind>/"
 MASK_SUFFIXES = ("_mask", "_label", "")  # MVTec and its kin, DAGM, BTAD and VisA
 NORMAL_NAMES = frozenset({"good", "normal", "ok", "okay", "pass", "defect-free", "defect_free", "no_defect"})

@@ -7,8 +7,9 @@ import json
 from dataclasses import replace
 
 from configuration.errors import UserError
+from configuration.text import read_text
 from dataset.base import Saturation
-from dataset.mvtec_layout import Counts, Expected, MVTecLayout
+from dataset.mvtec_layout import RESTORE, Counts, Expected, MVTecLayout
 
 COUNTS = {
     "breakfast_box": Counts(351, 102, 173),
@@ -37,7 +38,7 @@ class MVTecLOCO(MVTecLayout):
         """
         path = self.category_folder(task_id) / "defects_config.json"
         try:
-            rows = json.loads(path.read_text(encoding="utf-8"))
+            rows = json.loads(read_text(path, RESTORE))
             return {
                 int(row["pixel_value"]): Saturation(
                     defect_name=row["defect_name"],
@@ -46,11 +47,9 @@ class MVTecLOCO(MVTecLayout):
                 )
                 for row in rows
             }
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             reason = f"{type(error).__name__}: {error}"
-            raise UserError(
-                f"{self.name}: cannot read {path} ({reason}); restore it from the archive"
-            ) from error
+            raise UserError(f"{path}: not what the release holds ({reason}); {RESTORE}") from error
 
     def expected(self, task_id: int) -> Expected:
         """Return what the doctor holds one class against: masks have the grey values of their defects."""

@@ -3,14 +3,12 @@
 Source: Zou, Jeong, Pemula, Zhang, Dabeer: SPot-the-Difference, ECCV 2022.
 """
 
-import csv
 from functools import cached_property
-from pathlib import Path
 
-from configuration.errors import UserError
+from configuration.text import read_table
 from data_io.records import Sample
-from dataset.folders import images_in
-from dataset.mvtec_layout import CLASS_INDEX_VALUES, Counts, MVTecLayout, anomalous_sample, masks_in
+from dataset.folders import images_in, inside
+from dataset.mvtec_layout import CLASS_INDEX_VALUES, RESTORE, Counts, MVTecLayout, anomalous_sample, masks_in
 
 COUNTS = {
     "candle": Counts(900, 100, 100),
@@ -27,6 +25,8 @@ COUNTS = {
     "pipe_fryum": Counts(450, 50, 100),
 }
 
+LIST = "split_csv/1cls.csv"
+
 
 class VisA(MVTecLayout):
     """<category>/Data/{Images/{Normal,Anomaly},Masks/Anomaly}/, split by `split_csv/1cls.csv`."""
@@ -39,11 +39,7 @@ class VisA(MVTecLayout):
     @cached_property
     def split_rows(self) -> list[dict[str, str]]:
         """The rows of the authors' list: object, split, label, image, mask."""
-        path = self.root / "split_csv" / "1cls.csv"
-        if not path.is_file():
-            raise UserError(f"visa: no split list {path}; restore split_csv/ from the archive")
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        return read_table(self.root / LIST, ("object", "split", "label", "image"), RESTORE)
 
     def release_samples(self, task_id: int, split: str) -> list[Sample]:
         """List what the authors' list names, also images that are missing: opening them names them."""
@@ -59,8 +55,8 @@ class VisA(MVTecLayout):
         found = []
         for row in self.split_rows:
             if (row["object"], row["split"]) == (self.classes[task_id], split):
-                listed = Path(row["image"])
-                path = on_disk.get(f"{listed.parent.name}/{listed.stem}", self.root / listed)
+                listed = inside(self.root, row["image"], LIST)
+                path = on_disk.get(f"{listed.parent.name}/{listed.stem}", listed)
                 is_normal = row["label"] == "normal"
                 found.append(Sample(path, 0) if is_normal else anomalous_sample(path, masks, row["label"]))
         return sorted(found, key=lambda sample: sample.path)

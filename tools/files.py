@@ -12,12 +12,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from configuration.errors import UserError
+from configuration.errors import UserError, shown
+from configuration.text import UTF16_MARKS, decoded, delimiter_of
 
 LOCK = ".lock"  # the file in a folder by which processes take turns
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _TAIL = 65536  # bytes at the end of a file in which a torn row is looked for; no row is longer
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")  # the temporary names that `replacing` gives
+_MEND = "restore it or move it away"
 _POLL_SECONDS = 0.01
 _ANYONE = 0o666  # a lock says nothing, and whoever shares the folder must be able to take it
 
@@ -88,18 +90,18 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Iterable[str]
     """Append rows to a CSV file, and its header if it is new; whose file others write holds a lock.
 
     The rows are on the disk on return. A row that a killed process left torn is cut off first; when the
-    disk is full, what was written of these rows is cut off again. A line break inside a cell becomes a
-    blank, so that every line is a whole row.
+    disk is full, what was written of these rows is cut off again. A line break inside a cell is escaped, so
+    that every line is a whole row.
 
     Raises:
         UserError: the file has other columns, or cannot be written.
     """
     with mendable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _adopt(path, columns)
         with path.open("a+b", buffering=0) as file:
-            header = _csv_lines([columns])
-            size = _whole_rows(file, path, header)
-            _append(file, size, (b"" if size else header) + _csv_lines(rows))
+            size = _whole_rows(file)
+            _append(file, size, (b"" if size else _csv_lines([columns])) + _csv_lines(rows))
 
 
 def whole_lines(path: Path) -> list[str]:
@@ -110,10 +112,30 @@ def whole_lines(path: Path) -> list[str]:
     """
     try:
         content = path.read_bytes()
-        text = content[: content.rfind(b"\n") + 1].decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); restore it or move it away") from error
-    return io.StringIO(text, newline="").readlines()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {_MEND}") from error
+    if not content.startswith(UTF16_MARKS):  # which no file of ours has
+        content = content[: content.rfind(b"\n") + 1]
+    return decoded(content, str(path), _MEND).splitlines(keepends=True)
+
+
+def table_rows(path: Path, columns: Sequence[str]) -> list[list[str]]:
+    """Return the whole rows of a CSV file of these columns, also as spreadsheets save it; [] for no file.
+
+    Raises:
+        UserError: the file cannot be read, or has other columns.
+    """
+    lines = whole_lines(path) if path.exists() else []
+    if not lines:
+        return []
+    delimiter = delimiter_of(lines[0].rstrip("\n"), columns)
+    try:
+        header, *rows = csv.reader(lines, delimiter=delimiter or ",")
+    except csv.Error as error:
+        raise UserError(f"{path}: is no table ({error}); {_MEND}") from error
+    if header != list(columns):
+        raise UserError(f"{path}: has other columns than this version writes; move it away and run again")
+    return rows
 
 
 def check_columns(path: Path, columns: Sequence[str]) -> None:
@@ -123,27 +145,38 @@ def check_columns(path: Path, columns: Sequence[str]) -> None:
         UserError: it has others, or cannot be written.
     """
     if path.exists():
-        header = _csv_lines([columns])
         with mendable(path), path.open("r+b") as file:
-            _check_start(file.read(len(header)), path, header)
+            is_ours = _is_ours(file.read(_TAIL), columns)
+        if not is_ours:
+            table_rows(path, columns)
 
 
 def _csv_lines(rows: Iterable[Iterable[str]]) -> bytes:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([" ".join(cell.splitlines()) for cell in row] for row in rows)
+    writer.writerows([shown(cell) for cell in row] for row in rows)
     return buffer.getvalue().encode()
 
 
-def _check_start(start: bytes, path: Path, header: bytes) -> None:
-    if not header.startswith(start):  # a killed process may have left a part of the header
-        raise UserError(f"{path}: has other columns than this version writes; move it away and run again")
+def _is_ours(content: bytes, columns: Sequence[str]) -> bool:
+    """Return whether a file begins as we write it; a killed process may have left a part of the header."""
+    header = _csv_lines([columns])
+    return header.startswith(content[: len(header)])
 
 
-def _whole_rows(file: io.FileIO, path: Path, header: bytes) -> int:
+def _adopt(path: Path, columns: Sequence[str]) -> None:
+    """Bring a table that a spreadsheet has saved back into our form."""
+    if path.exists():
+        with path.open("rb") as file:
+            is_ours = _is_ours(file.read(_TAIL), columns)
+        if not is_ours:
+            content = _csv_lines([columns, *table_rows(path, columns)])
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
+
+
+def _whole_rows(file: io.FileIO) -> int:
     """Cut off a torn last row; return the size that is left, in bytes."""
-    file.seek(0)
-    _check_start(file.read(len(header)), path, header)
     size = file.seek(0, os.SEEK_END)
     first = file.seek(max(0, size - _TAIL))
     whole = first + file.read().rfind(b"\n") + 1

@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from configuration.errors import shown
+
 _DELAY_SECONDS = 2.0
 
 Item = TypeVar("Item")
@@ -23,4 +25,5 @@ def progress_bar(what: str, total: int | None) -> Any:
 
 def _bar(what: str, total: int | None, iterable: Iterable[Item] | None = None) -> Any:
     # disable=None: not shown where stderr is no terminal
+    what = shown(what)
     return tqdm(iterable, what, total, leave=False, delay=_DELAY_SECONDS, disable=None, dynamic_ncols=True)

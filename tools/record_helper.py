@@ -1,6 +1,5 @@
 """The result tables: one row per evaluation, one per run, in CSV files that any number of processes share."""
 
-import csv
 import functools
 import json
 import math
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from configuration.errors import UserError
-from tools.files import append_rows, check_columns, locked, mendable, whole_lines
+from tools.files import append_rows, check_columns, locked, mendable, table_rows
 
 METRICS = (
     "image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "pixel_aupro"
@@ -152,11 +151,9 @@ def append_summary(
 
 def _found(path: Path, columns: Sequence[str], cells: Sequence[str], key: Sequence[str]) -> list[str] | None:
     """Return the cells of the row of a file that agrees with these in the columns of the key."""
-    if not path.exists():
-        return None
     places = [columns.index(column) for column in key]
     wanted = [cells[place] for place in places]
-    rows = (row for row in csv.reader(whole_lines(path)) if len(row) == len(columns))
+    rows = (row for row in table_rows(path, columns) if len(row) == len(columns))
     return next((row for row in rows if [row[place] for place in places] == wanted), None)
 
 
@@ -172,17 +169,15 @@ def read(work_dir: Path, run_id: str | None = None) -> list[ResultRow]:
             its column.
     """
     path = work_dir / "results.csv"
-    if not path.exists():
-        return []
-    check_columns(path, COLUMNS)
-    lines_of = enumerate(csv.DictReader(whole_lines(path)), start=2)
-    return [_row(path, line, cells) for line, cells in lines_of if run_id in (None, cells["run_id"])]
+    lines = enumerate(table_rows(path, COLUMNS), start=2)
+    return [_row(path, line, cells) for line, cells in lines if run_id in (None, *cells[:1])]
 
 
-def _row(path: Path, line: int, cells: Mapping[str, str]) -> ResultRow:
+def _row(path: Path, line: int, cells: Sequence[str]) -> ResultRow:
     try:
-        return ResultRow(**{column: _value(_TYPES[column], cells[column]) for column in COLUMNS})
-    except (ValueError, TypeError, AttributeError) as error:
+        by_column = zip(COLUMNS, cells, strict=True)
+        return ResultRow(**{column: _value(_TYPES[column], cell) for column, cell in by_column})
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: line {line} is no row of results ({error}); mend or remove it") from error
 
 

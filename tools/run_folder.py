@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from configuration.text import OneLine
 from tools.files import append_rows, mendable, remove_unfinished, replacing, whole_lines
 
 _SCORE_COLUMNS = ("step", "train_task", "valid_task", "path", "label", "image_score")
@@ -154,7 +155,7 @@ class RunFolder:
         """
         with mendable(self.path / "run.log"):
             handler = _LogFile(self.path / "run.log", encoding="utf-8")
-        handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+        handler.setFormatter(OneLine(_LOG_FORMAT))
         root = logging.getLogger()
         level = root.level
         root.setLevel(min(level, logging.INFO))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configuration import registration
+from configuration.errors import shown
 from configuration.paths import data_root
 from configuration.program import run_program
 from dataset.base import DatasetBase
@@ -57,7 +58,8 @@ def check(name: str, own: Path | None, wants_json: bool, threshold: float | None
         sys.stdout.write(as_json(dataset.root, notes, categories, findings) + "\n")
     else:
         verdict = f"{name}: {num_faults} faults, {len(findings) - num_faults} warnings in {dataset.root}"
-        sys.stdout.write("\n".join((*notes, as_table(categories), *as_lines(findings), verdict)) + "\n")
+        lines = (*notes, *as_table(categories), *as_lines(findings), verdict)
+        sys.stdout.writelines(f"{shown(line)}\n" for line in lines)
     return 2 if num_faults else 0
 
 

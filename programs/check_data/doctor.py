@@ -155,7 +155,7 @@ def check_sample(sample: Sample, category: Category) -> tuple[Look | None, list[
     return look, problems
 
 
-def as_table(categories: Sequence[Category]) -> str:
+def as_table(categories: Sequence[Category]) -> list[str]:
     """Return one line per class."""
     width = max(8, *(len(category.name) for category in categories))
     lines = [
@@ -165,7 +165,7 @@ def as_table(categories: Sequence[Category]) -> str:
         numbers = " ".join(f"{number:>6}" for number in (*category.counts, category.num_masks))
         kinds = ", ".join(f"{kind} {number}" for kind, number in category.kinds.items())
         lines.append(f"{category.task_id:>3}  {category.name:<{width}}  {numbers}  {kinds}")
-    return "\n".join(lines)
+    return lines
 
 
 def as_lines(findings: Sequence[Finding]) -> list[str]:

@@ -8,16 +8,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ERRORS = "configuration.errors"
+TEXT = "configuration.text"
 ALLOWED: dict[str, tuple[str, ...]] = {  # besides the folder itself
     "configuration": (),
     "data_io/records.py": (ERRORS,),
-    "dataset": ("data_io.records", ERRORS),
+    "dataset": ("data_io.records", ERRORS, TEXT),
     "augmentation": (),
     "loss_function": (),
     "optimizer": (),
     "models": (),
     "metric": (),
-    "tools": (ERRORS,),
+    "tools": (ERRORS, TEXT),
     "data_io": ("augmentation", "dataset.base", "configuration"),
     "arch": (
         *("models", "loss_function", "optimizer", "augmentation"),

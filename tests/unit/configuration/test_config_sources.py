@@ -100,7 +100,9 @@ def test_a_method_without_a_net_is_refused(house: House) -> None:
 
 def test_the_files_of_a_run_have_to_be_there(house: House) -> None:
     house.train.unlink()
-    assert refused(*house.vanilla) == ["2_train_base/centralized_learning.yaml: no such file"]
+    assert refused(*house.vanilla) == [
+        "2_train_base/centralized_learning.yaml: cannot be read (No such file or directory); restore it"
+    ]
 
 
 def test_a_backbone_may_be_a_table_by_net(house: House) -> None:

@@ -1,5 +1,6 @@
 """Reading a layer strictly, and tables by net."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,51 @@ def test_a_tag_that_would_run_code_is_refused_and_not_run(tmp_path: Path) -> Non
 
 
 def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^other\.yaml: no such file$"):
+    with pytest.raises(UserError, match=r"^other\.yaml: cannot be read \(No such file"):
         read_layer(tmp_path, "other.yaml")
-    (tmp_path / "layer.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="not UTF-8"):
+    (tmp_path / "layer.yaml").write_bytes(b"a: \xe9")
+    with pytest.raises(UserError, match=r"^layer\.yaml: is neither UTF-8 nor UTF-16 text \(byte 3\)"):
         read_layer(tmp_path, "layer.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(UserError, match=r"^folder\.yaml: cannot be read \(Is a directory\)"):
+        read_layer(tmp_path, "folder.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_what_windows_editors_write_is_read(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "layer.yaml").write_bytes("a: Größe\r\nb: 2\r\n".encode(encoding))
+    found = read_layer(tmp_path, "layer.yaml")
+    assert {key: value.value for key, value in found.items()} == {"a": "Größe", "b": 2}
+
+
+LAUGHS = "a: &a [x, x]\n" + "\n".join(f"{b}: &{b} [*{a}, *{a}]" for a, b in pairwise("abcdefgh"))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (LAUGHS, "the alias *a is not read; write its value out"),
+        ("a: &a [*a]", "the alias *a is not read"),
+        ("a: " + "[" * 100, "more than 20 values inside each other"),
+        ("a: " + "[" * 50_000, "exceeded maximum nesting depth"),
+        ("a: !!int foo", "invalid literal"),
+        ("a: !!float foo", "could not convert"),
+        ("a: " + "9" * 5000, "Exceeds the limit"),
+        ("a: 2024-13-45", "month must be in 1..12"),
+        ("a: !!timestamp foo", "does not fit its tag"),
+        ("a: !!binary é", "failed to"),
+        ("? [a]\n: b", "unhashable key"),
+        ("a: {b: 1, b: 2}", "key 'b' stands twice"),
+        ("a: \x07", "control characters are not allowed"),
+    ],
+)
+def test_what_yaml_can_be_made_to_do_is_one_line(text: str, line: str, tmp_path: Path) -> None:
+    (tmp_path / "layer.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        read_layer(tmp_path, "layer.yaml")
+    (found,) = str(error.value).splitlines()
+    assert found.startswith("layer.yaml: ")
+    assert line in found
 
 
 def test_the_later_layer_is_stronger() -> None:

@@ -1,5 +1,8 @@
 from pathlib import Path
 
+import pytest
+
+from configuration.errors import UserError
 from dataset.dagm import DAGM, listed_as_defective
 from tests.trees import write_tree
 
@@ -24,3 +27,12 @@ def test_labels_are_read_by_column(tmp_path: Path) -> None:
     path = tmp_path / "Labels.txt"
     path.write_text("1\n576\t0\t0576.PNG\t0\t0\n577\t1\t0577.PNG\t0\t0577_label.PNG\n")
     assert listed_as_defective(path) == {"0577"}
+    path.write_bytes(path.read_text().replace("\n", "\r\n").encode("utf-16"))
+    assert listed_as_defective(path) == {"0577"}
+
+
+def test_the_older_release_is_refused_by_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "Class1").mkdir()
+    (tmp_path / "Class1/1.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"Class1 holds files of \.png \(1\); the layout is Class<n>/"):
+        DAGM(tmp_path).samples(0, "train")

@@ -33,5 +33,5 @@ def test_a_broken_configuration_of_defects_is_named(tmp_path: Path, content: str
     path = tmp_path / "pushpins" / "defects_config.json"
     path.parent.mkdir()
     path.write_text(content)
-    with pytest.raises(UserError, match=r"mvtecloco: cannot read .*pushpins/defects_config\.json"):
+    with pytest.raises(UserError, match=r"pushpins/defects_config\.json: .*restore it"):
         MVTecLOCO(tmp_path).saturation(2)

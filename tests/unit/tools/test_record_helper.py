@@ -135,7 +135,29 @@ def test_awkward_text_stays_in_its_cell_and_on_its_line(tmp_path: Path) -> None:
     append(tmp_path, replace(ROW, weights='a,"b"\nc', valid_category="Größe"), "")
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 2
     (found,) = rows_of(tmp_path / "results.csv")
-    assert (found["weights"], found["valid_category"]) == ('a,"b" c', "Größe")
+    assert (found["weights"], found["valid_category"]) == ('a,"b"\\nc', "Größe")
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "line_end", "encoding"),
+    [(",", "\r\n", "utf-8"), (",", "\n", "utf-8-sig"), (";", "\r\n", "utf-8-sig"), ("\t", "\r\n", "utf-16")],
+)
+def test_a_table_that_a_spreadsheet_saved_is_read_and_added_to(
+    delimiter: str, line_end: str, encoding: str, tmp_path: Path
+) -> None:
+    row = replace(ROW, setting_params={"a": 1, "b": "x;y"}, valid_category="Größe")
+    append(tmp_path, row, "")
+    path = tmp_path / "results.csv"
+    ours = path.read_bytes()
+    with path.open(newline="") as file:
+        cells = list(csv.reader(file))
+    with path.open("w", newline="", encoding=encoding) as file:
+        csv.writer(file, delimiter=delimiter, lineterminator=line_end).writerows(cells)
+    assert path.read_bytes() != ours
+    check_writable(tmp_path)
+    assert read(tmp_path)[0].setting_params == {"a": 1, "b": "x;y"}
+    append(tmp_path, row, "")
+    assert path.read_bytes() == ours + ours[ours.index(b"\n") + 1 :]
 
 
 def test_processes_that_append_at_once_lose_no_row_and_write_one_header(tmp_path: Path) -> None:
