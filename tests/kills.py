@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,31 +51,47 @@ class Moments:
         return event == "os.truncate"
 
 
-def run_killed(words: Sequence[str], work_dir: Path, kill_at: int | None, torn: int | None = None) -> Any:
+@dataclass(frozen=True)
+class Kill:
+    """When a process is killed.
+
+    Args:
+        at: number of the change on disk that is not made any more; None for none.
+        torn: number of the row that is written by half; None for none.
+        seconds: time from its start; None for no such end.
+        threads: of torch; 0 for its own number.
+    """
+
+    at: int | None = None
+    torn: int | None = None
+    seconds: float | None = None
+    threads: int = 1
+
+
+def run_killed(words: Sequence[str], work_dir: Path, kill: Kill) -> tuple[int | None, int]:
     """Run the program; return its exit code, KILLED if killed, and how often it changed the disk.
 
     Args:
         words: the command line without the work folder.
         work_dir: the work folder.
-        kill_at: number of the change on disk before which it is killed; None for none.
-        torn: number of the row that is written by half before it is killed; None for none.
+        kill: when it is killed.
     """
     receiver, sender = _SPAWN.Pipe(duplex=False)
-    process = _SPAWN.Process(target=_run, args=(words, work_dir, kill_at, torn, sender))
+    process = _SPAWN.Process(target=_run, args=(words, work_dir, kill, sender))
     process.start()
     sender.close()
+    process.join(kill.seconds)
+    process.kill()
     process.join()
-    try:
-        count = receiver.recv()
-    except EOFError:
-        count = None
+    count = receiver.recv() if process.exitcode == 0 else 0
     return process.exitcode, count
 
 
-def _run(words: Sequence[str], work_dir: Path, kill_at: int | None, torn: int | None, sender: Any) -> None:
-    torch.set_num_threads(1)
-    _tear(torn)
-    moments = Moments(work_dir, kill_at)
+def _run(words: Sequence[str], work_dir: Path, kill: Kill, sender: Any) -> None:
+    if kill.threads:
+        torch.set_num_threads(kill.threads)
+    _tear(kill.torn)
+    moments = Moments(work_dir, kill.at)
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         code = main([*words, "-wd", str(work_dir)])
     sender.send(moments.count)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Rows, read_rows
-from tests.kills import KILLED, run_killed
+from tests.kills import KILLED, Kill, run_killed
 from tests.trees import Size, write_tree
 from tools.record_helper import COLUMNS
 
@@ -45,7 +45,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     words = [*RUN.split(), "-dp", str(folder / "data")]
     if request.param == "no cache":
         words.append("--no-cache")
-    code, count = run_killed(words, folder / "work", kill_at=None)
+    code, count = run_killed(words, folder / "work", Kill())
     assert code == 0
     return Whole(words, folder / "work", count)
 
@@ -73,7 +73,7 @@ def check_resumed(whole: Whole, work_dir: Path) -> None:
     words = whole.words
     if runs and (runs[0] / "checkpoint.pt").exists():
         words = [*words, "--resume", str(runs[0])]
-    code, _ = run_killed(words, work_dir, kill_at=None)
+    code, _ = run_killed(words, work_dir, Kill())
     assert code == 0
     assert tables(work_dir) == tables(whole.work_dir)
     results = (work_dir / "results.csv").read_text().splitlines()[1:]
@@ -90,23 +90,23 @@ def moments(whole: Whole, every: int) -> range:
     return range(every // 2, whole.count, every)
 
 
-def kill_and_compare(whole: Whole, work_dir: Path, kill_at: int | None, torn: int | None = None) -> None:
-    code, _ = run_killed(whole.words, work_dir, kill_at, torn)
+def kill_and_compare(whole: Whole, work_dir: Path, kill: Kill) -> None:
+    code, _ = run_killed(whole.words, work_dir, kill)
     assert code == KILLED
     check_resumed(whole, work_dir)
 
 
 def test_it_may_be_killed_before_some_changes(whole: Whole, tmp_path: Path) -> None:
     for moment in moments(whole, every=whole.count // 8):
-        kill_and_compare(whole, tmp_path / str(moment), moment)
+        kill_and_compare(whole, tmp_path / str(moment), Kill(at=moment))
 
 
 @pytest.mark.slow
 def test_it_may_be_killed_before_any_change(whole: Whole, tmp_path: Path) -> None:
     for moment in range(whole.count):
-        kill_and_compare(whole, tmp_path / str(moment), moment)
+        kill_and_compare(whole, tmp_path / str(moment), Kill(at=moment))
 
 
 @pytest.mark.parametrize("torn", [0, 1, 2, pytest.param(5, marks=pytest.mark.slow), ROWS - 1])
 def test_a_torn_row_is_written_again(whole: Whole, torn: int, tmp_path: Path) -> None:
-    kill_and_compare(whole, tmp_path, None, torn)
+    kill_and_compare(whole, tmp_path, Kill(torn=torn))
