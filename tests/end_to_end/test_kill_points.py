@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import Rows, read_rows
 from tests.kills import KILLED, Kill, run_killed
 from tests.trees import Size, write_tree
+from tools.files import LOCK
 from tools.record_helper import COLUMNS
 
 RUN = (
@@ -63,18 +64,23 @@ def tables(work_dir: Path) -> dict[str, Rows]:
 
 def run_files(run: Path) -> dict[str, bytes]:
     """Return what stands in the files of a run folder, the log and the models' archives apart."""
-    names = dict.fromkeys((path.relative_to(run).as_posix() for path in run.rglob("*.*")), b"")
+    paths = (path for path in run.rglob("*.*") if path.name != LOCK)
+    names = dict.fromkeys((path.relative_to(run).as_posix() for path in paths), b"")
     return {**names, **{name: (run / name).read_bytes() for name in ("scores.csv", "split.json")}}
 
 
-def check_resumed(whole: Whole, work_dir: Path) -> None:
-    """Go on with the killed run, or run it again where it left nothing to go on with; compare all it left."""
-    runs = list((work_dir / "runs").glob("*")) if work_dir.exists() else []
-    words = whole.words
-    if runs and (runs[0] / "checkpoint.pt").exists():
-        words = [*words, "--resume", str(runs[0])]
-    code, _ = run_killed(words, work_dir, Kill())
-    assert code == 0
+def end(words: Sequence[str], work_dir: Path) -> None:
+    """Go on with a killed run, or run it anew where it left nothing to go on with, unless it was done."""
+    begun = [path.parent for path in work_dir.glob("runs/*/checkpoint.pt")]
+    if begun:
+        words = [*words, "--resume", str(begun[0])]
+    elif (work_dir / "summary.csv").exists():
+        return
+    assert run_killed(words, work_dir, Kill())[0] == 0
+
+
+def check_end(whole: Whole, work_dir: Path) -> None:
+    """Compare what an ended run has left with what one that nobody killed has left."""
     assert tables(work_dir) == tables(whole.work_dir)
     results = (work_dir / "results.csv").read_text().splitlines()[1:]
     kept = [
@@ -93,7 +99,8 @@ def moments(whole: Whole, every: int) -> range:
 def kill_and_compare(whole: Whole, work_dir: Path, kill: Kill) -> None:
     code, _ = run_killed(whole.words, work_dir, kill)
     assert code == KILLED
-    check_resumed(whole, work_dir)
+    end(whole.words, work_dir)
+    check_end(whole, work_dir)
 
 
 def test_it_may_be_killed_before_some_changes(whole: Whole, tmp_path: Path) -> None:
