@@ -5,7 +5,8 @@ authors' code, of which this is the global model; the local one needs an encoder
 Differs from the source: the critic compares an interpolation with its own share (`_critic_target`); centre
 and scale are those of all images and mirror images, and set once more at the end; the learning rate falls
 after every epoch, not every step; the map's levels are in their places (`_map`); below 176 pixels MS-SSIM
-has fewer scales.
+has fewer scales, and its factors are clamped to 1e-6, below which their powers have no gradient. The image
+score has the weights of the authors' final test at 256 pixels, not those of their validation.
 """
 
 from collections.abc import Sequence

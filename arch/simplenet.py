@@ -110,9 +110,8 @@ class SimpleNet(GradientMethod):
 
     def predict_batch(self, batch: ScoringBatch) -> Prediction:
         """Upsample and smooth the patch scores; the worst patch gives the image score."""
-        count, _, height, width = batch.image.shape
-        stride = self.backbone.strides[self.params.layers[0]]
-        patch_score = -self.net(self._patch_feature(batch)).view(count, height // stride, width // stride)
+        count, _, height, width = batch.features[self.params.layers[0]].shape
+        patch_score = -self.net(self._patch_feature(batch)).view(count, height, width)
         anomaly_map = mean_anomaly_map([patch_score], batch.size)
         return Prediction(image_score=patch_score.amax(dim=(1, 2)), anomaly_map=anomaly_map)
 

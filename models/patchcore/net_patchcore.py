@@ -44,7 +44,7 @@ class PatchCoreNet(nn.Module):
         distance = self.weighted(squared if self.squared else squared.sqrt(), index)
         patch_score = distance[:, : self.num_neighbors].mean(dim=1).view(batch, -1)
         image_score = patch_score.amax(dim=1)
-        if self.reweight != "none":
+        if self.reweight != "none" and len(self.memory.bank) > 1:  # one row has no neighbours to weigh it by
             worst = distance[:, 0].view(batch, -1).argmax(dim=1)
             row = worst + torch.arange(batch, device=worst.device) * height * width
             nearest = index[row, 0]

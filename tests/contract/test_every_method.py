@@ -13,6 +13,7 @@ from arch.base import ModelBase, Prediction, Runtime
 from arch.kinds.gradient import GradientMethod
 from configuration import registration
 from configuration.config import RunConfig, load_config
+from configuration.errors import UserError
 from data_io.data_holder import DataHolder, Step
 from data_io.records import ScoringBatch, view_of
 from dataset._example import Example
@@ -60,10 +61,11 @@ def quick_words(model: str) -> list[str]:
     return ["-n", net, *(word for key, value in keys.items() for word in ("--set", f"{key}={value}"))]
 
 
-def config_of(model: str, root: Path, work_dir: Path, *words: str) -> RunConfig:
+def config_of(model: str, root: Path, work_dir: Path, *words: str, last: Sequence[str] = ()) -> RunConfig:
     setting = registration.load(registration.MODELS[model]).settings[0]
     common = ["-m", model, *quick_words(model), "-d", "_example", "-rp", str(root), "-wd", str(work_dir)]
-    return load_config([*(words or SETTING_WORDS[setting]), *common, "-w", "none", "-g", "cpu", "--debug"])
+    common += ["-w", "none", "-g", "cpu", "--debug"]
+    return load_config([*(words or SETTING_WORDS[setting]), *common, *last])
 
 
 def first_step(config: RunConfig, built: Built) -> Step:
@@ -111,6 +113,44 @@ def test_scores_are_finite_raw_and_of_the_right_shape(learned: tuple[RunConfig, 
     if found.anomaly_map is not None:
         assert found.anomaly_map.shape == (count, SIDE, SIDE)
         assert len(set(found.anomaly_map[0].ravel().tolist())) > 100, "a map is not binary"
+
+
+def test_one_shot_is_enough_for_scores_that_differ(model: str, example_root: Path, tmp_path: Path) -> None:
+    if "fewshot" not in registration.load(registration.MODELS[model]).settings or are_trained([model]):
+        pytest.skip("it is trained, or not made for few shots")
+    keys = registration.load(registration.MODELS[model]).Params.__dataclass_fields__
+    one_row = {"sampler_percentage": "1.0e-9", "min_coreset": "1"}
+    words = [word for key in one_row.keys() & keys for word in ("--set", f"_{key}={one_row[key]}")]
+    config = config_of(model, example_root, tmp_path, "-f", "-fe", "1", "-tid", "1", last=words)
+    method, step = trained(config)
+    found = method.prediction(step.tests[0].loader)
+    assert found.anomaly_map is not None
+    assert found.image_score.std() > 0.01 * found.anomaly_map.std(), "more than noise of rounding"
+
+
+@pytest.mark.parametrize("side", [100, 130, 300])
+def test_a_side_is_learnt_or_refused_before_training(
+    model: str, side: int, example_root: Path, tmp_path: Path
+) -> None:
+    words = [word for key in ("data_size", "data_crop_size") for word in ("--set", f"{key}={side}")]
+    size = 8 if model == "dra" else 2
+    words += ["--set", f"train_batch_size={size}", "--set", "valid_batch_size=2"]
+    setting = registration.load(registration.MODELS[model]).settings[0]
+    refused = ""
+    try:
+        config = config_of(model, example_root, tmp_path, *SETTING_WORDS[setting], last=words)
+        built = build_method(config, store=None)
+    except UserError as error:
+        refused = str(error)
+    if refused:
+        assert "data_crop_size" in refused or "pixels" in refused
+        return
+    step = first_step(config, built)
+    fit(step, built.method, Runtime(built.method.device))
+    found = built.method.prediction([first_batch(step)])
+    assert found.image_score.shape == (2,)
+    if found.anomaly_map is not None:
+        assert found.anomaly_map.shape == (2, side, side)
 
 
 def test_an_image_scores_the_same_alone_and_in_any_batch(learned: tuple[RunConfig, ModelBase, Step]) -> None:
