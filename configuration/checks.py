@@ -95,7 +95,9 @@ def check_nets(net: Value, backbone: Value, inside: Value | None) -> Iterator[st
 
 def _check_net(net: Value) -> Iterator[str]:
     if not re.fullmatch(f"{registration.TIMM}.+", str(net.value)):
-        yield from _check_name("net", net, registration.NETS)
+        is_ours = str(net.value).startswith((registration.TIMM, "net_"))
+        hint = "" if is_ours else f"; if it is a model of timm, write {registration.TIMM}{net.value}"
+        yield from (problem + hint for problem in _check_name("net", net, registration.NETS))
 
 
 def check_values(values: Values, setting: str) -> Iterator[str]:

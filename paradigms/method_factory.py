@@ -21,7 +21,7 @@ from data_io.records import derive_seed
 from data_io.table import Table
 from data_io.tensor_store import TensorStore
 from models.backbones.backbone import Backbone
-from models.backbones.row import POOLED
+from models.backbones.row import POOLED, MissingLayerError
 from tools.progress import progress
 from tools.weights import find_weights
 
@@ -37,12 +37,14 @@ class Built:
         weights: what the `weights` column says of its backbone.
         features: reads its frozen features through the cache; None without a frozen backbone.
         folder_images: reads its image folder at a side in pixels.
+        notes: lines for the user.
     """
 
     method: ModelBase
     weights: str
     features: FeatureCache | None
     folder_images: Callable[[int], ImageReader]
+    notes: tuple[str, ...] = ()
 
 
 def build_method(config: RunConfig, store: TensorStore | None) -> Built:
@@ -58,19 +60,29 @@ def build_method(config: RunConfig, store: TensorStore | None) -> Built:
     try:
         method: ModelBase = registration.load(registration.MODELS[config.run.model])(config, config.params)
     except ValueError as error:  # a layer that the backbone lacks, a width that does not fit
-        raise UserError(f"--model {config.run.model} with --net {config.run.net}: {error}") from error
+        mend = _layers_mend(error, config)
+        raise UserError(f"--model {config.run.model} with --net {config.run.net}: {error}{mend}") from error
     method.net.to(method.device)  # a method that has forgotten one of them is told so here
     if config.train.compile:
         compile_net(method)
     reader = _folder_reader(method, config, store)
     if method.image_folder is not None:
         reader(config.data.data_crop_size)  # a folder that cannot be read is named before anything is trained
-    weights = prepare_backbone(method, config)
+    weights, notes = prepare_backbone(method, config)
     features = None
     if method.backbone is not None and method.has_frozen_backbone:
         memory_mb = config.data.feature_memory_mb
         features = FeatureCache(method.backbone, store, memory_mb, method.device, config.run.amp)
-    return Built(method, weights, features, reader)
+    return Built(method, weights, features, reader, notes)
+
+
+def _layers_mend(error: ValueError, config: RunConfig) -> str:
+    """Return which layers to set where a net has others than the method's defaults."""
+    keys = [key for key in ("_layers", "_layer") if key in method_values(config)]
+    if not isinstance(error, MissingLayerError) or not keys:
+        return ""
+    value = f"[{', '.join(error.maps)}]" if keys == ["_layers"] else error.maps[-1]
+    return f"; --set {keys[0]}={value}, or some of them"
 
 
 def _refuse_pooled_maps(config: RunConfig) -> None:
@@ -94,24 +106,27 @@ def _folder_reader(
     return read
 
 
-def prepare_backbone(method: ModelBase, config: RunConfig) -> str:
-    """Give the backbone its weights and freeze it where it is a frozen one; return what the row says of it.
+def prepare_backbone(method: ModelBase, config: RunConfig) -> tuple[str, tuple[str, ...]]:
+    """Give the backbone its weights and freeze it where it is a frozen one.
+
+    Returns:
+        What the row says of the weights, and lines for the user.
 
     Raises:
         UserError: the weights cannot be had or do not fit, or the images have another size than it takes.
     """
     backbone = method.backbone
     if backbone is None:
-        return ""
+        return "", ()
     wanted, side = backbone.input_size, config.data.data_crop_size
     if wanted is not None and wanted != (side, side):
         raise UserError(
             f"data_crop_size {side}: {config.run.backbone} takes {wanted[0]}; --set data_crop_size"
         )
-    weights = load_pretrained(backbone, config)
+    weights, notes = load_pretrained(backbone, config)
     backbone.to(method.device)
     method.freeze_backbone()
-    return weights
+    return weights, notes
 
 
 def compile_net(method: ModelBase) -> None:
@@ -131,20 +146,22 @@ def compile_net(method: ModelBase) -> None:
             part.compile()
 
 
-def load_pretrained(backbone: Backbone, config: RunConfig) -> str:
-    """Put the weights that `-w` asks for into a backbone; return what the row says of them."""
+def load_pretrained(backbone: Backbone, config: RunConfig) -> tuple[str, tuple[str, ...]]:
+    """Put the weights that `-w` asks for into a backbone; see `prepare_backbone`."""
     name = config.run.backbone
     extra = os.environ.get(CHECKPOINTS_VARIABLE, "").split(os.pathsep)
     folders = [registration.ROOT / "checkpoints", *(Path(folder) for folder in extra if folder)]
     state, described = find_weights(name, backbone.source, config.run.weights, folders)
     if state is None:
-        return described
+        return described, ("the backbone starts from random weights (-w none)",)
+    prefix = backbone.prefix_of(state)
+    own = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+    notes = (f"-w {config.run.weights}: the names of its entries begin with {prefix!r}",) if prefix else ()
     try:
-        is_partial = backbone.load_weights(state, config.run.partial_weights)
+        is_partial = backbone.load_weights(own, config.run.partial_weights)
     except ValueError as error:
-        mend = "" if config.run.partial_weights else ", or --partial-weights"
-        raise UserError(f"-w {config.run.weights}: {error}; give a file of {name}{mend}") from error
-    return f"{described}+partial" if is_partial else described
+        raise UserError(f"-w {config.run.weights}: {error}") from error
+    return (f"{described}+partial" if is_partial else described), notes
 
 
 def make_deterministic(seed: int) -> None:

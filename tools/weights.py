@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import urllib.request
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,9 @@ from configuration.errors import UserError
 IMAGENET = "imagenet"
 NONE = "none"
 
-_ENDINGS = (".safetensors", ".pth")
+_ENDINGS = (".safetensors", ".pth")  # of our own names for weights
+_READ_ENDINGS = (*_ENDINGS, ".pt", ".ckpt", ".pth.tar", ".bin")
+_PLACES = ("state_dict", "model_state_dict", "model", "net")  # in the files of other tools
 _UNREADABLE = (  # what torch.load and safetensors raise on files with random bytes changed
     *(OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
     *(pickle.UnpicklingError, SafetensorError),
@@ -70,31 +73,40 @@ def find_weights(
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict; in a .pth file it may lie under "state_dict" or "model".
+    """Read a state dict; but in a .safetensors file it may lie under a name of `_PLACES`.
 
     Raises:
         UserError: the file is missing, unreadable, of another kind, or holds anything but tensors.
     """
     if not path.is_file():
         raise UserError(f"-w {path}: no such file; give imagenet, none or the path of a state dict")
-    if path.suffix not in _ENDINGS:
-        raise UserError(f"-w {path}: not a weight file; its name must end in {' or '.join(_ENDINGS)}")
+    if not path.name.endswith(_READ_ENDINGS):
+        raise UserError(f"-w {path}: not a weight file; its name must end in {', '.join(_READ_ENDINGS)}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong is said once, below
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         is_refused = isinstance(error, pickle.UnpicklingError)  # its text tells how to run the code inside
         reason = "damaged, or more than tensors" if is_refused else _first_line(error)
         raise UserError(
             f"-w {path}: cannot be read ({reason}); fetch it again, or torch.save(net.state_dict(), path)"
         ) from error
-    for key in ("state_dict", "model"):
+    for key in _PLACES:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(found, dict) or not all(_is_entry(*entry) for entry in found.items()):
         raise UserError(f"-w {path}: holds no state dict; make it by torch.save(net.state_dict(), path)")
     return found
+
+
+def _is_entry(name: object, value: object) -> bool:
+    """Return whether this may stand in a state dict of a net; whole numbers count batches."""
+    if not isinstance(name, str) or not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and not value.is_complex() and not value.is_quantized
 
 
 def _local_file(name: str, folders: Sequence[Path]) -> Path | None:

@@ -1,7 +1,7 @@
 """Backbones: one face for the nets whose feature maps the methods work on."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import torch
@@ -129,27 +129,44 @@ class Backbone(nn.Module):
             Whether entries in use were missing.
 
         Raises:
-            ValueError: an entry has another shape, or is missing without `partial`, or all are missing.
+            ValueError: an entry has another shape or cannot be one of a net, or is missing without `partial`,
+                or all are missing.
             RuntimeError: the backbone is frozen.
         """
         if self.frozen:
             raise RuntimeError(f"{self.name}: load_weights() comes before freeze()")
         available = {_plain(key): tensor for key, tensor in state.items()}
-        wanted = {key: value for key, value in self.trunk.state_dict().items() if "num_batches" not in key}
+        wanted = self._wanted()
         missing = [key for key in wanted if _plain(key) not in available]
         if missing and (not partial or len(missing) == len(wanted)):
-            first = ", ".join([*missing[:3], *["..."] * (len(missing) > 3)])
+            mend = f"give a file of {self.name}" + ", or --partial-weights" * (len(missing) < len(wanted))
             raise ValueError(
-                f"{self.name}: the weights lack {len(missing)} of {len(wanted)} entries in use: {first}"
+                f"{self.name}: the weights lack {len(missing)} of {len(wanted)} entries in use: "
+                f"{_first(missing)}; the file has {_first(list(state)) or 'none'}; {mend}"
             )
         for key in wanted.keys() - set(missing):
             found = available[_plain(key)]
             if found.shape != wanted[key].shape:
                 raise ValueError(
-                    f"{self.name}: {key} is {tuple(found.shape)}, not {tuple(wanted[key].shape)}"
+                    f"{self.name}: {key} is {tuple(found.shape)}, not {tuple(wanted[key].shape)}; "
+                    f"give a file of {self.name}"
                 )
+            _check_values(key, found)
             wanted[key].copy_(found)
         return bool(missing)
+
+    def prefix_of(self, names: Collection[str]) -> str:
+        """Return what stands before the net's own names in another tool's state dict, such as "module."."""
+        wanted = {_plain(key) for key in self._wanted()}
+        prefixes = {name[: place + 1] for name in names for place, letter in enumerate(name) if letter == "."}
+
+        def num_found(prefix: str) -> int:
+            return len(wanted & {_plain(n.removeprefix(prefix)) for n in names if n.startswith(prefix)})
+
+        return max(["", *sorted(prefixes, key=len)], key=num_found)  # of equally good ones the shortest
+
+    def _wanted(self) -> dict[str, Tensor]:
+        return {key: value for key, value in self.trunk.state_dict().items() if "num_batches" not in key}
 
     @torch.no_grad()
     def shapes(self, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
@@ -177,6 +194,22 @@ class Backbone(nn.Module):
         shapes = self.shapes(size)
         channels = {layer: shape[0] for layer, shape in shapes.items()}
         return channels, {layer: size[0] // shape[1] for layer, shape in shapes.items() if len(shape) == 3}
+
+
+def _check_values(key: str, value: Tensor) -> None:
+    """Refuse numbers that no trained net has: a run would end in a loss that is not finite.
+
+    Raises:
+        ValueError: they are not finite, or of a variance and negative.
+    """
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{key} holds numbers that are not finite; fetch the file again")
+    if key.endswith("running_var") and bool((value < 0).any()):
+        raise ValueError(f"{key} holds negative variances; fetch the file again")
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join([*names[:3], *["..."] * (len(names) > 3)])
 
 
 def _plain(key: str) -> str:

@@ -11,6 +11,19 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+class MissingLayerError(ValueError):
+    """A net has not the layers that are asked for.
+
+    Args:
+        message: what is missing.
+        maps: the layers that it has.
+    """
+
+    def __init__(self, message: str, maps: Sequence[str]) -> None:
+        super().__init__(message)
+        self.maps = tuple(maps)
+
+
 @dataclass(frozen=True)
 class BackboneRow:
     """A pretrained net that gives feature maps.
@@ -42,10 +55,12 @@ class BackboneRow:
         """Check that the net has these layers, and that there are any.
 
         Raises:
-            ValueError: it lacks one, or none is asked for.
+            MissingLayerError: it lacks one, or none is asked for.
         """
         available = (*self.layers, POOLED)
         unknown = [layer for layer in layers if layer not in available]
         if unknown or not layers:
             missing = ", ".join(unknown) or "(none asked for)"
-            raise ValueError(f"{self.name} has no layer {missing}; it has {', '.join(available)}")
+            raise MissingLayerError(
+                f"{self.name} has no layer {missing}; it has {', '.join(available)}", self.layers
+            )

@@ -46,8 +46,9 @@ def timm_row(name: str) -> BackboneRow:
         with torch.device("meta"):
             net = timm().create_model(model, features_only=True)
         levels, config = net.feature_info, net.pretrained_cfg
-    except (RuntimeError, AttributeError) as error:
-        raise ValueError(f"timm gives no feature maps of a model '{model}' ({error})") from error
+    except (RuntimeError, AttributeError, ValueError, OSError) as error:  # the last: no network for hf_hub:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"timm gives no feature maps of a model '{model}' ({reason})") from error
     by_layer = {
         _LAYERS[stride]: index
         for stride, index in zip(levels.reduction(), levels.out_indices, strict=True)

@@ -25,7 +25,6 @@ from tools.progress import progress, progress_bar
 from tools.record_helper import ResultRow, check_writable
 from tools.resources import keep_freed_memory, reset_peak_memory
 from tools.run_folder import RunFolder
-from tools.weights import NONE
 
 logger = logging.getLogger(__name__)
 MEBIBYTES = 1024  # in a gibibyte
@@ -55,10 +54,8 @@ def run(config: RunConfig) -> tuple[ResultRow, ...]:
     with _begun(config, prepared.data_hash) as (folder, checkpoints, begun), folder.log():
         standing = begun
         report = Report(config, folder, prepared, store, standing.rows)
-        for note in prepared.notes:
+        for note in (*prepared.notes, *built.notes):
             logger.info("%s", note)
-        if built.weights == NONE:
-            logger.warning("the backbone starts from random weights (-w none)")
         report.save_plan()
         report.restore()
         if standing.method is not None:

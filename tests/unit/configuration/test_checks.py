@@ -12,6 +12,7 @@ LARGEST = {
     "seed": 2**63 - 1,
     "anomaly_cap": 1,
 }
+TIMM_HINT = "; if it is a model of timm, write timm/vgg61"
 
 
 def problems(keys: Mapping[str, object], setting: str = "vanilla") -> list[str]:
@@ -176,7 +177,7 @@ def test_test_images_are_never_changed() -> None:
         ("net_cfa", "timm/resnet10t", "timm/resnet10t", []),
         ("timm/", "timm/", None, ["--net timm/: no such net; see --list"]),
         ("net_sfa", "", None, ["--net net_sfa: no such net; did you mean 'net_cfa'?"]),
-        ("net_cfa", "vgg61", "vgg61", ["--backbone vgg61: no such net; did you mean 'vgg16'?"]),
+        ("net_cfa", "vgg61", "vgg61", ["--backbone vgg61: no such net; did you mean 'vgg16'?" + TIMM_HINT]),
         ("net_cfa", "net_dra", "net_dra", ["--backbone net_dra: not a backbone; see --list"]),
     ],
 )

@@ -298,3 +298,38 @@ def test_real_weights_load_to_layer3_and_no_further() -> None:
     with pytest.raises(ValueError, match=r"layer4\.0\.conv1\.weight"):
         Backbone("resnet18", ("pooled",)).load_weights(state, partial=False)
     assert Backbone("resnet18", ("pooled",)).load_weights(state, partial=True)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "encoder_q.", "model.feature_extractor.", "a.b.c."])
+def test_a_prefix_of_other_tools_is_found(prefix: str) -> None:
+    backbone = Backbone("net_tiny", ("layer1", "layer2"))
+    names = [prefix + name for name in backbone.trunk.state_dict()]
+    assert backbone.prefix_of([*names, "epoch.head.weight"]) == prefix
+
+
+def test_names_of_the_file_are_shown_where_they_do_not_fit() -> None:
+    backbone = Backbone("net_tiny", ("layer1",))
+    strange = {f"strange.{number}": torch.ones(1) for number in range(5)}
+    with pytest.raises(
+        ValueError, match=r"the file has strange\.0, strange\.1, strange\.2, \.\.\.; give a file of"
+    ):
+        backbone.load_weights(strange, partial=False)
+    (name, *_) = backbone.trunk.state_dict()
+    with pytest.raises(ValueError, match="or --partial-weights"):
+        backbone.load_weights({name: backbone.trunk.state_dict()[name]}, partial=False)
+
+
+@pytest.mark.parametrize(
+    ("ending", "value", "line"),
+    [
+        ("weight", float("nan"), "not finite"),
+        ("weight", float("inf"), "not finite"),
+        ("running_var", -1.0, "negative"),
+    ],
+)
+def test_numbers_that_no_trained_net_has_are_refused(ending: str, value: float, line: str) -> None:
+    backbone = Backbone("resnet18", ("layer1",))
+    state = {key: tensor.clone() for key, tensor in backbone.trunk.state_dict().items()}
+    next(tensor for key, tensor in state.items() if key.endswith(ending)).view(-1)[0] = value
+    with pytest.raises(ValueError, match=line):
+        backbone.load_weights(state, partial=False)

@@ -113,7 +113,7 @@ class Intruder:
     ("name", "content", "message"),
     [
         ("a.pth", None, "no such file"),
-        ("a.txt", b"", r"must end in \.safetensors or \.pth"),
+        ("a.txt", b"", r"must end in \.safetensors, \.pth"),
         ("a.pth", b"", "cannot be read"),
         ("a.pth", b"no weights at all", "cannot be read"),
         ("a.safetensors", b"no weights at all", "cannot be read"),
@@ -237,3 +237,30 @@ def test_timm_file_must_be_of_the_model(tmp_path: Path) -> None:
     save_file(STATE, tmp_path / "timm_test_resnet.safetensors")
     with pytest.raises(UserError, match="not the file that timm publishes"):
         find_weights("timm/test_resnet", "timm", "imagenet", [tmp_path])
+
+
+@pytest.mark.parametrize("ending", [".pth", ".pt", ".ckpt", ".pth.tar", ".bin"])
+@pytest.mark.parametrize("place", ["", "state_dict", "model_state_dict", "model", "net"])
+def test_files_of_other_tools_are_read(ending: str, place: str, tmp_path: Path) -> None:
+    path = tmp_path / f"weights{ending}"
+    torch.save({place: STATE, "epoch": 3} if place else STATE, path)
+    found, described = find_weights("resnet18", "", str(path), [])
+    assert found is not None
+    assert found.keys() == STATE.keys()
+    assert described == path.name
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (1, torch.ones(2)),
+        ("a", torch.ones(2, dtype=torch.complex64)),
+        ("a", torch.ones(2, 2).to_sparse()),
+        ("a", [1, 2]),
+    ],
+)
+def test_what_no_net_holds_is_no_state_dict(key: object, value: object, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(dict([*STATE.items(), (key, value)]), path)
+    with pytest.raises(UserError, match=r"weights\.pth: holds no state dict"):
+        find_weights("resnet18", "", str(path), [])
