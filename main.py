@@ -1,16 +1,9 @@
 """IM-IAD: train and test an anomaly detection method; `main.py --help` says how."""
 
-import logging
 import sys
 from collections.abc import Sequence
 
-from configuration import command_line, listing, registration
-from configuration.config import config_values, configured
-from configuration.config_text import config_text
-from configuration.errors import shown
-from configuration.merge import raise_all
-from configuration.program import run_program
-from configuration.text import OneLine
+from configuration.program import interrupts_wait, run_program
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,21 +12,28 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _answer(argv: Sequence[str]) -> int:
+    from configuration import command_line, listing, registration
+    from configuration.config import config_values, configured
+    from configuration.config_text import config_text
+    from configuration.errors import shown
+    from configuration.merge import raise_all
+    from configuration.text import log_to
+
     request = command_line.parse(argv)
     if request.wants_list:
         raise_all(request.problems)
         sys.stdout.write(listing.tables() + "\n")
         return 0
-    config = configured(request)
+    with interrupts_wait():
+        config = configured(request)
+        row = registration.PARADIGMS[config.run.paradigm]
+        run = None if request.wants_dry_run else registration.load(row.run)
     sys.stderr.writelines(f"{shown(note)}\n" for note in config.notes)
-    output = logging.StreamHandler(sys.stdout)
-    output.setFormatter(OneLine("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[output])
-    logging.raiseExceptions = False  # a run whose output nobody reads any more goes on
-    if request.wants_dry_run:
+    if run is None:
         sys.stdout.write(config_text(config_values(config), config.origin))
-    else:
-        registration.load(registration.PARADIGMS[config.run.paradigm].run)(config)
+        return 0
+    log_to(sys.stdout)
+    run(config)
     return 0
 
 

@@ -46,6 +46,8 @@ class SoftPatch(MemoryBankMethod):
 
         def __post_init__(self) -> None:
             super().__post_init__()
+            if min(self.pretrain_embed_dimension, self.target_embed_dimension) < 1:
+                raise ValueError("_pretrain_embed_dimension and _target_embed_dimension must be at least 1")
             if not 0 <= self.threshold < 1:
                 raise ValueError(f"_threshold must be in [0, 1), not {self.threshold}")
             if self.lof_k < 1:

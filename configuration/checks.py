@@ -12,10 +12,11 @@ from configuration.options import FEDERATED_KEYS
 
 Values = Mapping[str, Value]
 
+_MOST = 2**31 - 1  # what a count can be everywhere
 LARGEST_SIDE = 2**14  # pixels
 
 _RANGES: dict[str, tuple[float, float]] = {
-    "num_task": (1, math.inf),
+    "num_task": (1, 10_000),
     "data_size": (1, LARGEST_SIDE),
     "data_crop_size": (1, LARGEST_SIDE),
     "mask_size": (1, LARGEST_SIDE),
@@ -24,7 +25,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "white_level": (1e-6, 1e12),
     "train_batch_size": (1, math.inf),
     "valid_batch_size": (1, math.inf),
-    "num_workers": (0, math.inf),
+    "num_workers": (0, 1024),
     "data_memory_mb": (0, math.inf),
     "feature_memory_mb": (0, math.inf),
     "memory_limit_mb": (1000, math.inf),  # the libraries alone take most of that
@@ -39,7 +40,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "transfer_num_epochs": (1, math.inf),
     "num_epochs": (1, math.inf),
     "checkpoint_every": (1, math.inf),
-    "cache_limit_gb": (0, math.inf),
+    "cache_limit_gb": (0, 1_000_000),
     "vis_num": (0, math.inf),
     "gpu_id": (-1, math.inf),
     "seed": (0, 2**63 - 1),
@@ -117,6 +118,10 @@ def _check_ranges(values: Values) -> Iterator[str]:
         if isinstance(number, int | float) and not low <= number <= high:
             wanted = f"at least {low}" if high == math.inf else f"in {low} to {high}"
             yield values[key].problem(key, f"must be {wanted}, not {number}")
+    for key, value in values.items():
+        is_bound = _RANGES.get(key, (0, math.inf))[1] < math.inf
+        if isinstance(value.value, int) and not is_bound and abs(value.value) > _MOST:
+            yield value.problem(key, f"must be at most {_MOST}, not {value.value}")
     if "num_epochs" in values and values["num_epochs"].value is None:
         yield values["num_epochs"].problem("num_epochs", "must be at least 1, not null")
 
@@ -200,6 +205,8 @@ def check_tasks(values: Values, setting: str) -> Iterator[str]:
     """The tasks exist and may be trained and tested together in this setting."""
     if not {"num_task", "train_task_id", "valid_task_id"} <= values.keys():
         return  # one of them is reported already
+    if values["num_task"].value > _RANGES["num_task"][1]:
+        return  # so is this
     train, valid = task_ids(values)
     yield from _check_ids(values, "train_task_id", train)
     if values["valid_task_id"].value is not None:

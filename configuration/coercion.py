@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from configuration import registration
 from configuration.errors import UserError
 from configuration.merge import Layer, Value, by_net, nearest, raise_all, unknown_keys
+from configuration.text import expanded
 
 
 def coerced(
@@ -64,8 +65,9 @@ def fill(record: type[Any], layer: Layer, prefix: str, nets: Sequence[str], file
     try:
         return record(**{name: value.value for name, value in arguments.items()})
     except ValueError as error:
-        origins = (value.origin for name, value in arguments.items() if name in str(error))
-        raise UserError(f"{next(origins, file)}: {error}") from None
+        named = [value for name, value in arguments.items() if name in str(error)]
+        origins = [value.origin for value in sorted(named, key=lambda value: not value.is_typed)]
+        raise UserError(f"{next(iter(origins), file)}: {error}") from None
 
 
 def coerce(value: object, hint: object, base: Path) -> object:
@@ -94,7 +96,7 @@ def coerce(value: object, hint: object, base: Path) -> object:
     if hint is Path:
         if not isinstance(value, str) or value in ("", "None"):
             raise _mismatch(value, hint)
-        return base / Path(value).expanduser()
+        return base / expanded(value)
     if not _FITS[hint](value):
         raise _mismatch(value, hint)
     return float(value) if hint is float else value  # type: ignore[arg-type]
@@ -104,7 +106,7 @@ _FITS: dict[object, Callable[[object], bool]] = {
     bool: lambda value: isinstance(value, bool),
     int: lambda value: isinstance(value, int) and not isinstance(value, bool),
     float: lambda value: (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
     ),
     str: lambda value: isinstance(value, str) and value != "None",
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from configuration.errors import UserError
 from configuration.rows import Row
+from configuration.text import expanded
 
 VARIABLE = "IMIAD_EXTRA"
 TABLES = ("MODELS", "DATASETS", "NETS")  # that such a folder may add rows to
@@ -21,7 +22,12 @@ _PLAIN = (ast.Assign, ast.AnnAssign, ast.Expr, ast.Import, ast.ImportFrom)  # st
 def extra_folder() -> Path | None:
     """Return the folder that the environment names; None where it names none."""
     found = os.environ.get(VARIABLE)
-    return Path(found).expanduser().absolute() if found else None
+    if not found:
+        return None
+    try:
+        return expanded(found).absolute()
+    except ValueError:
+        return Path(found).absolute()  # which is not there, as `extra_rows` says
 
 
 def extra_rows(folder: Path) -> dict[str, dict[str, Row]]:

@@ -1,18 +1,17 @@
 """Where the images are: the data set's folder, from what was typed, the environment or the server table."""
 
-import fcntl
 import os
 import socket
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 
 from configuration import registration
+from configuration.errors import UserError
 from configuration.merge import merge
 from configuration.options import DEFAULTS
+from configuration.text import expanded
 
 DATA_VARIABLE = "IMIAD_DATA"
-_SIOCGIFADDR = 0x8915  # Linux: ask for the IPv4 address of a network interface
 
 
 def data_folder(own: Path | None, root: Path | None, data_path: str, interface: str) -> tuple[Path, str]:
@@ -40,7 +39,10 @@ def data_root(name: str, own: Path | None, root: Path | None = None) -> Path:
 
 def _root(interface: str, environment: Mapping[str, str]) -> tuple[Path, str]:
     if environment.get(DATA_VARIABLE):
-        return Path(environment[DATA_VARIABLE]).expanduser().absolute(), f"${DATA_VARIABLE}"
+        try:
+            return expanded(environment[DATA_VARIABLE]).absolute(), f"${DATA_VARIABLE}"
+        except ValueError as error:
+            raise UserError(f"${DATA_VARIABLE} {error}; set it to the folder of all data sets") from None
     address = address_of(interface) if registration.SERVERS else None
     if address in registration.SERVERS:
         return Path(registration.SERVERS[address]), f"server table, {interface} is {address}"
@@ -49,10 +51,7 @@ def _root(interface: str, environment: Mapping[str, str]) -> tuple[Path, str]:
 
 def address_of(interface: str) -> str | None:
     """Return the IPv4 address of a network interface; None where there is no such interface or address."""
-    request = struct.pack("256s", interface.encode()[:15])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)
-        except OSError:
-            return None
-    return socket.inet_ntoa(answer[20:24])
+    import psutil  # here, as it is seldom needed
+
+    addresses = psutil.net_if_addrs().get(interface, [])
+    return next((found.address for found in addresses if found.family == socket.AF_INET), None)

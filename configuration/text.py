@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from configuration.errors import UserError, shown
 
@@ -23,6 +24,14 @@ class OneLine(logging.Formatter):
         """Return the record's line, its message escaped; a traceback that follows it is left as it is."""
         record.message = shown(record.message)
         return super().formatMessage(record)
+
+
+def log_to(stream: TextIO) -> None:
+    """Show messages from level INFO on; a run whose output nobody reads any more goes on."""
+    output = logging.StreamHandler(stream)
+    output.setFormatter(OneLine("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[output])
+    logging.raiseExceptions = False
 
 
 def read_text(path: Path, mend: str, called: str = "") -> str:
@@ -86,3 +95,15 @@ def delimiter_of(header: str, columns: Sequence[str]) -> str | None:
         if set(columns) <= set(header.replace('"', "").split(delimiter)):
             return delimiter
     return None
+
+
+def expanded(path: str) -> Path:
+    """Return a path with ~ and ~name replaced.
+
+    Raises:
+        ValueError: nobody has this name.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"names a user who is not there: '{path}'") from None

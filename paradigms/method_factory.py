@@ -14,6 +14,7 @@ from arch.runtime import ImageReader
 from configuration import registration
 from configuration.config import RunConfig, method_values
 from configuration.errors import UserError
+from configuration.program import interrupts_wait
 from data_io.data_holder import storage_of
 from data_io.feature_cache import FeatureCache
 from data_io.images import folder_images
@@ -58,7 +59,10 @@ def build_method(config: RunConfig, store: TensorStore | None) -> Built:
     _refuse_pooled_maps(config)
     make_deterministic(derive_seed(config.run.seed, "model"))
     try:
-        method: ModelBase = registration.load(registration.MODELS[config.run.model])(config, config.params)
+        with interrupts_wait():
+            method: ModelBase = registration.load(registration.MODELS[config.run.model])(
+                config, config.params
+            )
     except ValueError as error:  # a layer that the backbone lacks, a width that does not fit
         mend = _layers_mend(error, config)
         raise UserError(f"--model {config.run.model} with --net {config.run.net}: {error}{mend}") from error

@@ -23,13 +23,14 @@ from paradigms.report import Report
 from paradigms.step import fit, precision, score
 from tools.progress import progress, progress_bar
 from tools.record_helper import ResultRow, check_writable
-from tools.resources import keep_freed_memory, reset_peak_memory
+from tools.resources import keep_freed_memory, naming_what_takes_memory, reset_peak_memory
 from tools.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 MEBIBYTES = 1024  # in a gibibyte
 
 
+@naming_what_takes_memory()
 def run(config: RunConfig) -> tuple[ResultRow, ...]:
     """Run a configuration from the data to the last row; return its rows.
 
@@ -37,7 +38,8 @@ def run(config: RunConfig) -> tuple[ResultRow, ...]:
     or trained.
 
     Raises:
-        UserError: data, weights, models or the work folder are not as they should be.
+        UserError: data, weights, models or the work folder are not as they should be, or take more memory
+            than there is.
     """
     output = config.output
     check_writable(output.work_dir)

@@ -1,12 +1,16 @@
 """The real main.py: help, list, wrong words, dry run."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.conftest import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 DRY = ("-v", "-m", "patchcore", "-d", "mvtec2d", "-tid", "0", "-g", "cpu", "--dry-run")
@@ -104,3 +108,56 @@ def test_a_dry_run_shows_every_value_with_its_origin_and_writes_nothing(tmp_path
     assert origins["_sampler_percentage"] == "--sampler-percentage"
     assert origins["_patch_size"] == "1_model_base/patchcore.yaml"
     assert not list(tmp_path.iterdir())
+
+
+WITHOUT_POSIX = """
+import runpy, sys
+sys.modules["fcntl"] = sys.modules["resource"] = None
+sys.path.insert(0, ".")
+runpy.run_path("main.py", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--list"], ["-v", "-m", "patchcore", "-n", "net_tiny", "--no-vis"]]
+)
+def test_it_runs_without_the_modules_that_windows_lacks(
+    words: list[str], example_root: Path, tmp_path: Path
+) -> None:
+    if len(words) > 1:
+        words = [*words, "-d", "_example", "-rp", str(example_root), "-wd", str(tmp_path), "-g", "cpu"]
+    command = [sys.executable, "-W", "ignore:only soft file lock", "-c", WITHOUT_POSIX, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(words) == 1 or len(read_rows(tmp_path / "results.csv")) == 1
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.5, 0.7, 1.0])
+def test_an_interrupt_while_it_starts_is_one_line(seconds: float, example_root: Path, tmp_path: Path) -> None:
+    words = [
+        "-v",
+        "-m",
+        "patchcore",
+        "-n",
+        "net_tiny",
+        "-d",
+        "_example",
+        "-rp",
+        str(example_root),
+        "-g",
+        "cpu",
+    ]
+    start = "import signal, runpy, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    start += (
+        "sys.path.insert(0, '.'); print('begun', flush=True); runpy.run_path('main.py', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", start, *words, "-wd", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert (process.returncode, errors) == (130, "interrupted\n")

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from configuration.errors import UserError
+from tools import resources
 from tools.resources import peak_gpu_memory_mb
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,3 +55,30 @@ def test_freed_memory_is_used_again() -> None:
 
 def test_the_cpu_has_no_gpu_memory() -> None:
     assert peak_gpu_memory_mb(torch.device("cpu")) is None
+
+
+def test_other_systems_tell_the_memory_by_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_linux = resources.peak_memory_mb()
+    monkeypatch.setattr(resources, "_STATUS", Path("/none"))
+    assert 0.3 * by_linux < resources.peak_memory_mb() <= 1.1 * by_linux
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "out of memory; lower train_batch_size"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 24.00 GiB. GPU 0"),
+            "cannot allocate 24.00 GiB",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."),
+            "allocate 99 bytes",
+        ),
+    ],
+)
+def test_an_allocation_that_fails_names_what_to_lower(error: Exception, line: str) -> None:
+    with pytest.raises(UserError, match=line), resources.naming_what_takes_memory():
+        raise error
+    with pytest.raises(RuntimeError, match="another"), resources.naming_what_takes_memory():
+        raise RuntimeError("another")
