@@ -111,7 +111,7 @@ class OutputSection:
     vis: bool
     vis_num: int  # pictures per task
     vis_em: bool
-    save_maps: bool
+    save_maps: bool | Literal["float16", "float32"]  # True: float16
     save_model: bool
     load_model_dir: Path | None
     resume: Path | None

@@ -27,7 +27,10 @@ def draw_task(folder: Path, evaluation: Evaluation, method: ModelBase, config: R
     if maps is not None:
         limits = pictures.color_limits(maps if isinstance(maps, np.ndarray) else _flat(maps))
     pictures.save_pictures(folder, _pictures(evaluation, config), limits)
-    title = f"{config.run.model} on {config.run.dataset}/{plan.category}"
+    place = dict.fromkeys(
+        (config.run.dataset, plan.category)
+    )  # a data set of one class may be called like it
+    title = f"{config.run.model} on {'/'.join(place)}"
     if evaluation.metrics["image_auroc"] is not None:
         title += f"   image AUROC {evaluation.metrics['image_auroc']:.3f}"
     pictures.save_scores(folder / "scores.png", evaluation.image_score, evaluation.image_label, title)
@@ -55,9 +58,7 @@ def draw_shots(folder: Path, step: Step, num_generated: int) -> None:
 
 def _pictures(evaluation: Evaluation, config: RunConfig) -> Iterator[pictures.Picture]:
     test, maps = evaluation.test, evaluation.anomaly_map
-    rows = list(range(len(test.plan.samples)))
-    random.Random(derive_seed(config.run.seed, "pictures", test.plan.task_id)).shuffle(rows)
-    for row in sorted(rows[: config.output.vis_num]):
+    for row, remark in _chosen(evaluation, config).items():
         sample = test.plan.samples[row]
         yield pictures.Picture(
             name=f"{sample.kind}_{sample.path.stem}",
@@ -65,7 +66,28 @@ def _pictures(evaluation: Evaluation, config: RunConfig) -> Iterator[pictures.Pi
             ground_truth_mask=test.ground_truth_mask[row],
             anomaly_map=None if maps is None else maps[row],
             image_score=float(evaluation.image_score[row]),
+            remark=remark,
         )
+
+
+def _chosen(evaluation: Evaluation, config: RunConfig) -> dict[int, str]:
+    """Return `vis_num` rows, each with a remark: the worst errors of both kinds, then others at random."""
+    order = np.argsort(evaluation.image_score, kind="stable")
+    labels = evaluation.image_label[order]
+    highest_normal, lowest_anomalous = order[labels == 0][::-1].tolist(), order[labels == 1].tolist()
+    remarks: dict[int, str] = {}
+    for rank in range(-(-config.output.vis_num // 4)):
+        for rows, what in (
+            (highest_normal, "highest scores of normal"),
+            (lowest_anomalous, "lowest of anomalous"),
+        ):
+            remark = f"number {rank + 1} of the {what} images"
+            remarks |= dict.fromkeys(rows[rank : rank + 1], remark)
+    others = [row for row in range(len(order)) if row not in remarks]
+    seed = derive_seed(config.run.seed, "pictures", evaluation.test.plan.task_id)
+    random.Random(seed).shuffle(others)
+    chosen = {**remarks, **dict.fromkeys(others, "")}
+    return dict(list(chosen.items())[: config.output.vis_num])
 
 
 def _flat(maps: list[NDArray[np.float32]]) -> NDArray[np.float32]:

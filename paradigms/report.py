@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 
 from arch.base import ModelBase
@@ -79,7 +80,9 @@ class Report:
         """Write the run's row of summary.csv."""
         whole = whole_rows(self.prepared.steps, self.rows)
         rows, measures = summarised(self.config, whole), forgetting_measures(self.config, whole)
-        append_summary(self.config.output.work_dir, rows, measures, again=self._is_resumed)
+        line = append_summary(self.config.output.work_dir, rows, measures, again=self._is_resumed)
+        if len(whole) > 1:
+            logger.info("%s", line)
 
     def _append(self, step: Step, row: ResultRow) -> None:
         suffix = self._suffix(step, row.valid_task)
@@ -94,7 +97,8 @@ class Report:
         labels, scores = evaluation.image_label, evaluation.image_score
         self.folder.append_scores(step.number, step.plan.task.id, plan.task_id, names, labels, scores)
         if self.config.output.save_maps and evaluation.anomaly_map is not None:
-            self.folder.save_maps(step.number, plan.task_id, evaluation.anomaly_map)
+            kind = np.dtype("float32" if self.config.output.save_maps == "float32" else "float16")
+            self.folder.save_maps(step.number, plan.task_id, evaluation.anomaly_map, kind)
 
     def _draw(self, step: Step, evaluations: Sequence[Evaluation], method: ModelBase) -> None:
         """Draw every category into vis<setting>/task_<trained task>/<category>/, and augmented shots."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from configuration.errors import shown
 from tools.files import replacing
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _PANEL = 2.9  # side of one image in a figure, in inches
 _COLORS = "inferno"
 _CONTOUR = "#00e676"  # bright green, in few industrial images and not in the colours of the map
 _NORMAL, _ANOMALOUS = "#3b75af", "#d1495b"
-_QUANTILES = (0.02, 0.999)  # ends of the colour scale: single extreme pixels do not set it
+_LOW = 0.02  # quantile of the colours' lower end; the upper end is the highest value of the task
 _MAX_PIXELS = 2_000_000  # pixels of a task that the quantiles are taken from
 _OPACITY = 0.75  # of the hottest colour in the overlay
 _BINS = 30
@@ -41,6 +42,7 @@ class Picture:
         ground_truth_mask: (h, w), not 0 where anomalous; None where there is none.
         anomaly_map: (H', W') raw; None from methods without maps.
         image_score: raw.
+        remark: why it is shown, such as "highest score of a normal image"; "" for a choice at random.
     """
 
     name: str
@@ -48,13 +50,13 @@ class Picture:
     ground_truth_mask: Array | None
     anomaly_map: Array | None
     image_score: float
+    remark: str = ""
 
 
 def color_limits(anomaly_map: Array) -> tuple[float, float]:
     """Return the ends of the one colour scale of a task from all of its maps (N, H, W)."""
     values = anomaly_map.reshape(-1)[:: 1 + anomaly_map.size // _MAX_PIXELS]
-    low, high = np.quantile(values, _QUANTILES)
-    return float(low), float(high)
+    return float(np.quantile(values, _LOW)), float(anomaly_map.max())
 
 
 def save_pictures(folder: Path, pictures: Iterable[Picture], limits: tuple[float, float]) -> None:
@@ -84,7 +86,7 @@ def save_scores(path: Path, image_score: Array, image_label: Array, title: str) 
         found = image_score[image_label == label]
         histogram.hist(found, edges, color=color, alpha=0.65, label=f"{name} ({len(found)})")
     histogram.set(xlabel="image score", ylabel="images")
-    histogram.legend(frameon=False)
+    histogram.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)  # beside the bars
     curve.plot((0, 1), (0, 1), color="0.7", linewidth=1, linestyle="--")
     if np.ptp(image_label):
         from sklearn.metrics import roc_curve
@@ -96,7 +98,7 @@ def save_scores(path: Path, image_score: Array, image_label: Array, title: str) 
     )
     for axes in (histogram, curve):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title)
+    figure.suptitle(_plain(title))
     _save(figure, path)
 
 
@@ -111,7 +113,7 @@ def save_embedding(path: Path, embeddings: Mapping[str, Array], title: str) -> N
         axes.scatter(x, y, s=14, alpha=0.7, linewidths=0, label=f"{label} ({len(values)})")
         first += len(values)
     names = [f"component {number} ({share:.0%} of the variance)" for number, share in enumerate(shares, 1)]
-    axes.set(xlabel=names[0], ylabel=names[1], title=title)
+    axes.set(xlabel=names[0], ylabel=names[1], title=_plain(title))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     _save(figure, path)
@@ -139,14 +141,16 @@ class _Sheet:
         titles = ("input", "ground truth", "anomaly map", "overlay")[: 4 if has_map else 2]
         height, width = like.image.shape[:2]
         self.figure = _figure(_PANEL * len(titles) + 0.6 * has_map, _PANEL * height / width + 0.6)
-        self.title = self.figure.suptitle(like.name)
+        self.title = self.figure.suptitle(_plain(like.name))
         self.panels: list[Axes] = list(self.figure.subplots(1, len(titles)))
         self.images = [axes.imshow(like.image, extent=(0, width, height, 0)) for axes in self.panels]
         for axes, title in zip(self.panels, titles, strict=True):
             axes.set(title=title, xticks=(), yticks=())
         if has_map:
             self.images[2].set(cmap=_COLORS, data=like.anomaly_map, clim=limits)
-            self.figure.colorbar(self.images[2], ax=self.panels, fraction=0.012, pad=0.01)
+            self.figure.colorbar(
+                self.images[2], ax=self.panels, fraction=0.012, pad=0.01, label="value of the anomaly map"
+            )
         self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
 
@@ -158,7 +162,9 @@ class _Sheet:
         for artist, pixels in zip(self.images, shown, strict=True):
             artist.set_data(pixels)
         self._outline(picture)
-        self.title.set_text(f"{picture.name}   score {picture.image_score:.4g}")
+        self.panels[1].set_title("no mask" if picture.ground_truth_mask is None else "ground truth")
+        remark = f"   ({picture.remark})" if picture.remark else ""
+        self.title.set_text(_plain(f"{picture.name}   image score {picture.image_score:.4g}{remark}"))
 
     def _overlay(self, image: Array, anomaly_map: Array) -> Array:
         """Lay the colours of a map (H', W') over an image, the more opaque the hotter; (H, W, 3) in 0..1."""
@@ -187,6 +193,11 @@ def _figure(width: float, height: float) -> "Figure":
 def _save(figure: "Figure", path: Path) -> None:
     with replacing(path) as temporary:
         figure.savefig(temporary, pil_kwargs={"compress_level": _COMPRESSION})
+
+
+def _plain(text: str) -> str:
+    """Return a text in one line, in which no dollar begins a formula."""
+    return shown(text).replace("$", r"\$")
 
 
 def _resize(values: Array, size: tuple[int, ...]) -> Array:

@@ -6,7 +6,7 @@ import math
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -113,12 +113,16 @@ def append_summary(
     rows: Sequence[ResultRow],
     forgetting: Mapping[str, float | None],
     again: bool = False,
-) -> None:
+) -> str:
     """Append the row of one run to summary.csv; of the setting's parameters, those that all rows share.
+
+    Returns:
+        What it says, in a line for a terminal.
 
     Args:
         work_dir: where the results go.
-        rows: the rows that the means are taken over; a metric that one of them lacks has no mean.
+        rows: the rows that the means are taken over; a metric that some of them lack is the mean over the
+            others, and mean_extra_metrics says over how many (`tasks_with_<metric>`).
         forgetting: fm_<metric> and fm_all_<metric> of a continual run; else empty.
         again: whether a run that was interrupted goes on, which may have its row.
 
@@ -140,13 +144,28 @@ def append_summary(
     for metric in METRICS:
         values[f"mean_{metric}"] = _mean([getattr(row, metric) for row in rows])
     shared = [name for name in rows[0].extra_metrics if all(name in row.extra_metrics for row in rows)]
-    values["mean_extra_metrics"] = {name: _mean([row.extra_metrics[name] for row in rows]) for name in shared}
+    values["mean_extra_metrics"] = {
+        **{name: _mean([row.extra_metrics[name] for row in rows]) for name in shared},
+        **{f"tasks_with_{metric}": number for metric, number in _lacking(rows)},
+    }
     values.update(forgetting)
     cells = [_cell(column, values[column]) for column in _SUMMARY_COLUMNS]
     path = work_dir / "summary.csv"
     with locked(work_dir):
         if not again or _found(path, _SUMMARY_COLUMNS, cells, ["run_id"]) is None:
             append_rows(path, _SUMMARY_COLUMNS, [cells])
+    return _summary_line(values, rows)
+
+
+def _summary_line(values: Mapping[str, object], rows: Sequence[ResultRow]) -> str:
+    lacking = dict(_lacking(rows))
+    parts = [f"mean of {len(rows)} rows"]
+    for metric in METRICS:
+        if (mean := values[f"mean_{metric}"]) is not None:
+            parts.append(f"{metric} {mean:.4f}" + (f" (of {lacking[metric]})" if metric in lacking else ""))
+    forgotten = [(metric, values.get(f"fm_{metric}")) for metric in METRICS]
+    parts += [f"forgetting of {metric} {value:.4f}" for metric, value in forgotten if value is not None]
+    return "  ".join(parts)
 
 
 def _found(path: Path, columns: Sequence[str], cells: Sequence[str], key: Sequence[str]) -> list[str] | None:
@@ -231,7 +250,15 @@ def _exists(value: object) -> bool:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     found = [value for value in values if value is not None and _exists(value)]
-    return sum(found) / len(found) if len(found) == len(values) else None
+    return sum(found) / len(found) if found else None
+
+
+def _lacking(rows: Sequence[ResultRow]) -> Iterator[tuple[str, int]]:
+    """Yield the metrics that some rows lack and others have, with the number of those."""
+    for metric in METRICS:
+        number = sum(_exists(getattr(row, metric)) for row in rows)
+        if 0 < number < len(rows):
+            yield metric, number
 
 
 def _cell(column: str, value: object) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,16 +130,21 @@ class RunFolder:
         append_rows(self.path / "scores.csv", _SCORE_COLUMNS, rows)
 
     def save_maps(
-        self, step: int, valid_task: int, anomaly_map: NDArray[np.float32] | Sequence[NDArray[np.float32]]
+        self,
+        step: int,
+        valid_task: int,
+        anomaly_map: NDArray[np.float32] | Sequence[NDArray[np.float32]],
+        kind: np.dtype[Any],
     ) -> None:
         """Write maps/step_<step>_task_<valid_task>.npz, in the order of scores.csv.
 
-        It holds `anomaly_map` (N, H, W) float16 and `scale`, a power of two: their product is the raw map.
+        It holds `anomaly_map` (N, H, W) of a kind of floats and `scale`, a power of two: their product is the
+        raw map, exactly with float32.
         Without the scale, maps far from 1 would overflow or vanish in float16. Maps of different sizes are
         held one by one, as `anomaly_map_<row>`.
         """
         _, exponent = np.frexp(max((np.abs(found).max(initial=0.0) for found in anomaly_map), default=0.0))
-        scaled = [np.ldexp(found, -exponent).astype(np.float16) for found in anomaly_map]
+        scaled = [np.ldexp(found, -exponent).astype(kind) for found in anomaly_map]
         if isinstance(anomaly_map, np.ndarray):
             entries = {"anomaly_map": np.stack(scaled)}
         else:

@@ -1,13 +1,17 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from tools.pictures import (
     Picture,
+    _Sheet,
     color_limits,
     save_contact_sheet,
     save_embedding,
@@ -63,12 +67,12 @@ def test_without_maps_there_are_two_panels(tmp_path: Path) -> None:
     assert pixels(tmp_path / "b.png").shape[1] < 0.6 * pixels(tmp_path / "a.png").shape[1]
 
 
-def test_a_single_hot_pixel_does_not_set_the_colour_scale() -> None:
+def test_the_colour_scale_reaches_the_highest_value_of_the_task() -> None:
     anomaly_map = np.random.default_rng(0).random((4, 64, 64)).astype(np.float32)
-    anomaly_map[0, 0, 0] = 1e6
+    anomaly_map[0, 0, 0] = 3.5
     low, high = color_limits(anomaly_map)
     assert 0 < low < 0.05
-    assert 0.99 < high <= 1
+    assert high == 3.5
     assert color_limits(np.full((2, 4, 4), 3.0)) == (3.0, 3.0)
 
 
@@ -103,3 +107,31 @@ def test_the_contact_sheet_shows_every_image(tmp_path: Path) -> None:
 def test_importing_pictures_imports_no_library_that_is_slow_to_import() -> None:
     program = "import sys, tools.pictures; sys.exit(bool({'matplotlib', 'sklearn'} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_titles_say_what_is_shown_whatever_a_name_holds() -> None:
+    sheet = _Sheet(picture("a"), (0.0, 1.0))
+    sheet.fill(
+        replace(picture("cost_$5_and_$x_{\n"), remark="number 1 of the highest scores of normal images")
+    )
+    title = sheet.title.get_text()
+    assert title.startswith(r"cost_\$5_and_\$x_{\n   image score 1   (number 1 of")
+    assert sheet.panels[1].get_title() == "ground truth"
+    sheet.figure.draw_without_rendering()
+    sheet.fill(picture("b", is_anomalous=False))
+    assert sheet.panels[1].get_title() == "no mask"
+
+
+def test_the_legend_of_the_scores_covers_no_bar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr("tools.pictures._save", lambda figure, _path: figures.append(figure))
+    scores = np.concatenate([np.zeros(40), np.ones(40)])
+    save_scores(tmp_path / "scores.png", scores, (scores > 0).astype(int), "title")
+    figures[0].draw_without_rendering()
+    histogram = figures[0].axes[0]
+    legend = histogram.get_legend()
+    assert legend is not None
+    bars = [bar for bar in histogram.patches if isinstance(bar, Rectangle) and bar.get_height()]
+    boxes = [bar.get_window_extent() for bar in bars]
+    assert boxes
+    assert not any(legend.get_window_extent().overlaps(box) for box in boxes)

@@ -289,14 +289,16 @@ def test_the_summary_averages_the_rows_that_are_given(tmp_path: Path) -> None:
             ROW, valid_task=5, setting_params={"k": 1, "drawn": 3}, image_ap=0.5, extra_metrics={"a": 0.75}
         ),
     ]
-    append_summary(tmp_path, rows, {"fm_image_ap": 0.125, "fm_all_image_ap": 0.1})
+    line = append_summary(tmp_path, rows, {"fm_image_ap": 0.125, "fm_all_image_ap": 0.1})
+    assert line.startswith("mean of 2 rows  image_auroc 0.9877  image_ap 0.7500")
+    assert line.endswith("pixel_ap 0.5000 (of 1)  forgetting of image_ap 0.1250")
     (found,) = rows_of(tmp_path / "summary.csv")
     assert list(found)[:11] == list(COLUMNS[:11])
     assert (found["train_task"], found["valid_task"]) == ("3", "3 5")
     assert (found["mean_image_ap"], found["fm_image_ap"]) == ("0.750000", "0.125000")
     assert found["fm_all_image_ap"] == "0.100000"
-    assert (found["mean_pixel_ap"], found["fm_image_auroc"]) == ("", "")
-    assert found["mean_extra_metrics"] == '{"a":0.5}'
+    assert (found["mean_pixel_ap"], found["fm_image_auroc"]) == ("0.500000", "")
+    assert found["mean_extra_metrics"] == '{"a":0.5,"tasks_with_pixel_ap":1}'
     assert found["setting_params"] == '{"k":1}'
 
 

@@ -64,14 +64,18 @@ def test_scores_read_back_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e9, 0.0])
-def test_maps_of_any_scale_keep_the_precision_of_float16(tmp_path: Path, scale: float) -> None:
+@pytest.mark.parametrize(("kind", "precision"), [("float16", 2**-10), ("float32", 0.0)])
+def test_maps_of_any_scale_keep_the_precision_of_their_kind(
+    tmp_path: Path, scale: float, kind: str, precision: float
+) -> None:
     run = RunFolder.create(tmp_path)
     anomaly_map = (scale * np.random.default_rng(0).standard_normal((3, 5, 4))).astype(np.float32)
-    run.save_maps(1, 2, anomaly_map)
+    run.save_maps(1, 2, anomaly_map, np.dtype(kind))
     with np.load(run.path / "maps/step_1_task_2.npz") as file:
         stored, factor = file["anomaly_map"], file["scale"]
-    assert stored.dtype == np.float16
-    np.testing.assert_allclose(stored * factor, anomaly_map, rtol=2**-10, atol=scale * 1e-6)
+    assert stored.dtype == kind
+    atol = scale * 1e-6 if precision else 0
+    np.testing.assert_allclose(stored * factor, anomaly_map, rtol=precision, atol=atol)
 
 
 def test_the_log_holds_what_was_logged_inside_the_block(tmp_path: Path) -> None:
