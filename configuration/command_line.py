@@ -47,7 +47,7 @@ def parse(argv: Sequence[str]) -> Request:
     for name in settings:
         for key, other in registration.SETTINGS[name].flag_keys.items():
             flags |= {other: flags.pop(key)} if key in flags else {}
-    problems += [f"{word!r} belongs to no flag" for word in strays] + override_problems
+    problems += [*map(_stray, strays), *override_problems]
     problems += [
         f"{overrides[key].origin}: {flags[key].origin} sets it too; keep one"
         for key in overrides
@@ -63,6 +63,11 @@ def parse(argv: Sequence[str]) -> Request:
         wants_dry_run=actions["dry_run"],
         problems=tuple(problems),
     )
+
+
+def _stray(word: str) -> str:
+    hint = f"; repeat the flag: --set {word}" if "=" in word else ""
+    return f"{word!r} belongs to no flag{hint}"
 
 
 class _Parser(argparse.ArgumentParser):

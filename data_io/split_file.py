@@ -11,6 +11,8 @@ from configuration.text import read_text
 from data_io.records import Sample, Split
 from data_io.steps import ALL_CLASSES, PlannedStep
 
+_MEND = "name the split.json of a run"
+
 
 def replay(
     planned: Sequence[PlannedStep], path: Path, splits: Mapping[int, Split], names: Sequence[str], root: Path
@@ -69,16 +71,45 @@ def _replayed(step: PlannedStep, record: Mapping[str, Any], lookup: _Lookup) -> 
         replace(test, samples=lookup.samples(record["test"][str(test.task_id)], test.category))
         for test in step.tests
     )
-    return replace(
-        step, train=lookup.samples(record["train"]), tests=tests, drawn=record["setting_params"], notes=()
-    )
+    params = record["setting_params"]
+    wrong = sorted({key for key in {*params, *step.drawn} if not _fits(key, params, step.drawn)})
+    if wrong:
+        raise UserError(
+            f"--split {lookup.path}: setting_params {wrong[0]} is not one of this setting; {_MEND}"
+        )
+    return replace(step, train=lookup.samples(record["train"]), tests=tests, drawn=params, notes=())
+
+
+def _fits(key: str, params: Mapping[str, object], own: Mapping[str, object]) -> bool:
+    """Return whether a file's parameter is of the kind that the setting's own is; texts are plain names."""
+    own_key = key.removesuffix("_asked")
+    if key not in params or own_key not in own:
+        return False
+    value, like = params[key], own[own_key]
+    if isinstance(value, list):
+        return isinstance(like, list) and all(isinstance(item, str) and item.isidentifier() for item in value)
+    if isinstance(like, bool):
+        return isinstance(value, bool)
+    if isinstance(like, int | float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or isinstance(value, str)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        steps = json.loads(read_text(path, "name the split.json of a run"))["steps"]
+        steps = json.loads(read_text(path, _MEND))["steps"]
         for step in steps:
-            step["setting"], step["train_task"], step["train"], step["setting_params"], step["test"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"--split {path}: not the split.json of a run ({error!r})") from error
+            lists = [step["train"], *step["test"].values()]
+            is_plain = all(isinstance(name, str) for names in lists for name in names)
+            is_plain &= all(key.isdecimal() for key in step["test"]) and isinstance(
+                step["setting_params"], dict
+            )
+            if (
+                not is_plain
+                or not isinstance(step["train_task"], int)
+                or not isinstance(step["setting"], str)
+            ):
+                raise ValueError("a value of another kind")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"--split {path}: not the split.json of a run ({error!r}); {_MEND}") from error
     return list(steps)

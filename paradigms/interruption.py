@@ -1,5 +1,6 @@
 """Where a run stands, kept on disk so that an interrupted run can go on: `--resume`."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paradigms.provenance import LATER_KEYS
-from tools.checkpoint import load_training, require_agreement, save_training
+from tools.checkpoint import forged, load_training, require_agreement, save_training
 from tools.files import LOCK, locked
 from tools.record_helper import ResultRow
 
@@ -33,6 +34,13 @@ class Standing:
     training: Mapping[str, Any] | None = None
     fit_seconds: float = 0.0
     rows: tuple[tuple[int, ResultRow], ...] = ()
+
+    def __post_init__(self) -> None:
+        numbers = [self.step, *(number for number, _ in self.rows)]
+        if not isinstance(self.step, int) or min(numbers) < 0 or not 0 <= self.fit_seconds < math.inf:
+            raise ValueError("a number out of range")
+        if not all(isinstance(part, Mapping | None) for part in (self.method, self.training)):
+            raise TypeError("a state of another kind")
 
 
 class Checkpoints:
@@ -71,9 +79,10 @@ class Checkpoints:
         """
         state = load_training(self.path)
         begun = f"--resume {self.path.parent}: begun with"
-        require_agreement(begun, {**LATER_KEYS, **state.pop("identity", {})}, self.identity)
-        rows = tuple((number, ResultRow(**row)) for number, row in state.pop("rows"))
-        return Standing(**state, rows=rows)
+        with forged(self.path):
+            require_agreement(begun, {**LATER_KEYS, **state.pop("identity", {})}, self.identity)
+            rows = tuple((int(number), ResultRow(**row)) for number, row in state.pop("rows"))
+            return Standing(**state, rows=rows)
 
     def write(self, standing: Standing) -> None:
         """Keep where the run stands.

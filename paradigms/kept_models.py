@@ -7,7 +7,7 @@ from arch.base import ModelBase
 from configuration.config import RunConfig
 from data_io.data_holder import Step
 from paradigms.provenance import LATER_KEYS, made_from
-from tools.checkpoint import check_model, load_model, save_model
+from tools.checkpoint import check_model, forged, load_model, save_model
 
 
 class KeptModels:
@@ -38,7 +38,9 @@ class KeptModels:
         folder = self.config.output.load_model_dir
         if folder is None:
             return False
-        method.load_state_dict(load_model(_file(folder, step)))
+        path = _file(folder, step)
+        with forged(path):
+            method.load_state_dict(load_model(path))
         method.net.to(method.device)
         return True
 

@@ -58,6 +58,9 @@ def check_model(path: Path, expected: Mapping[str, str], defaults: Mapping[str, 
             raise UserError(f"{path}: not written by --save-model; weights of a net go to --weights")
         if metadata[_CHECKSUM] != _checksum(file.keys(), file.get_tensor):
             raise UserError(f"{path}: damaged (wrong checksum); save the model again")
+        with forged(path):
+            for name in file.keys():  # noqa: SIM118 - not a dict
+                check_numbers(file.get_tensor(name), name)
     require_agreement(f"{path}: trained with", {**defaults, **metadata}, expected)
 
 
@@ -151,7 +154,44 @@ def load_training(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(f"{path}: cannot be read ({type(error).__name__}); {anew}") from error
-    return state
+    with forged(path):
+        check_numbers(state)
+        return state
+
+
+@contextmanager
+def forged(path: Path) -> Iterator[None]:
+    """Turn what a state of another making raises into one line; ours are whole, as their checksum says.
+
+    Raises:
+        UserError: the block raises.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"{path}: holds something else than this version writes ({reason}); run without it"
+        ) from error
+
+
+def check_numbers(state: object, name: str = "") -> None:
+    """Check the tensors of a nested state; only the best error of no epoch yet may be infinite.
+
+    Raises:
+        ValueError: one holds numbers that are not finite, or negative variances.
+    """
+    if isinstance(state, Mapping):
+        for key, value in state.items():
+            check_numbers(value, str(key))
+    elif isinstance(state, list | tuple):
+        for value in state:
+            check_numbers(value, name)
+    elif isinstance(state, Tensor) and name != "best_error":
+        if state.layout != torch.strided or not bool(torch.isfinite(state).all()):
+            raise ValueError(f"{name} holds numbers that are not finite")
+        if name.endswith("running_var") and bool((state < 0).any()):
+            raise ValueError(f"{name} holds negative variances")
 
 
 def _is_whole(path: Path) -> bool:

@@ -98,9 +98,12 @@ def append(work_dir: Path, row: ResultRow, suffix: str, again: bool = False) -> 
         UserError: a file has other columns, or cannot be written; then it holds its whole rows as before.
     """
     cells = [_cell(column, getattr(row, column)) for column in COLUMNS]
-    folder = work_dir / "benchmark" / row.setting / row.dataset / row.model / f"task_{row.train_task}"
+    parts = (row.setting, row.dataset, row.model, f"task_{row.train_task}", f"result{suffix}.csv")
+    if strange := [part for part in parts if part in ("", ".", "..") or set(part) & set("/\\")]:
+        raise UserError(f"{strange[0]!r} is no name of a file or folder; the run it comes from is not ours")
+    table = work_dir.joinpath("benchmark", *parts)
     with locked(work_dir):
-        for path in (work_dir / "results.csv", folder / f"result{suffix}.csv"):
+        for path in (work_dir / "results.csv", table):
             found = _found(path, COLUMNS, cells, _PLACE) if again else None
             if found is None:
                 append_rows(path, COLUMNS, [cells])

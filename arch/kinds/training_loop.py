@@ -149,7 +149,14 @@ class TrainingLoop:
         state = self.runtime.interrupted
         if state is None:
             return 0
-        self.training.load_state(state)
-        for part, found in zip(self._parts, state["parts"], strict=True):
-            part.load_state_dict(found)
-        return int(state["epoch"])
+        try:
+            self.training.load_state(state)
+            for part, found in zip(self._parts, state["parts"], strict=True):
+                part.load_state_dict(found)
+            return int(state["epoch"])
+        except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"{self.training.name}: the state to go on from is of another making ({reason}); "
+                "run without --resume"
+            ) from error

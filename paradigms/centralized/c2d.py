@@ -21,6 +21,7 @@ from paradigms.method_factory import Built, build_method
 from paradigms.provenance import identity
 from paradigms.report import Report
 from paradigms.step import fit, precision, score
+from tools.checkpoint import forged
 from tools.progress import progress, progress_bar
 from tools.record_helper import ResultRow, check_writable
 from tools.resources import keep_freed_memory, naming_what_takes_memory, reset_peak_memory
@@ -61,7 +62,8 @@ def run(config: RunConfig) -> tuple[ResultRow, ...]:
         report.save_plan()
         report.restore()
         if standing.method is not None:
-            built.method.load_run_state(standing.method)
+            with forged(checkpoints.path):
+                built.method.load_run_state(standing.method)
         checkpoints.write(standing)
         for step in prepared.steps[standing.step :]:
             if step.plan.is_fresh and step.number > standing.step:

@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from arch.kinds.training_loop import TrainingLoop
 from main import main
 from paradigms.report import Report
 from tests.conftest import Rows, read_rows
-from tools.checkpoint import save_training
+from tools.checkpoint import load_training, save_training
 from tools.files import locked
 from tools.record_helper import METRICS
 
@@ -167,3 +169,44 @@ def test_what_cannot_go_on_is_refused_in_one_line(
     (folder / "checkpoint.pt").unlink()
     assert "nothing to go on with" in refused("--resume", str(folder))
     assert not (tmp_path / "results.csv").exists()
+
+
+FORGERIES: dict[str, Callable[[Any], object]] = {
+    "no rows": lambda state: state.pop("rows"),
+    "a stranger": lambda state: state.update(color="red"),
+    "a step before the first": lambda state: state.update(step=-1),
+    "a step like a text": lambda state: state.update(step="1"),
+    "time without end": lambda state: state.update(fit_seconds=float("inf")),
+    "a row of strangers": lambda state: state.update(rows=[(0, {"color": "red"})]),
+    "a training of another net": lambda state: state["training"]["run"].update(learned={"x": torch.ones(2)}),
+    "a training without its epoch": lambda state: state["training"].pop("epoch"),
+    "a training that is a list": lambda state: state.update(training=[1]),
+    "weights that are not finite": lambda state: state["training"]["run"].update(
+        learned={key: value * float("nan") for key, value in state["training"]["run"]["learned"].items()}
+    ),
+}
+
+
+def test_a_forged_checkpoint_is_one_line_and_leads_nowhere(
+    interrupt: Interrupt, example_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-v", "-tid", "1", "0", *METHOD, *KEYS, "-rp", str(example_root), "-wd", str(tmp_path / "work")]
+    words += ["-ne", "2"]
+    interrupt(3 * STEPS_OF_AN_EPOCH + 7)
+    assert main(words) == 130
+    (folder,) = (tmp_path / "work/runs").iterdir()
+    kept = load_training(folder / "checkpoint.pt")
+    (number, row), *_ = kept["rows"]
+    way_out = {**row, "dataset": "../../../../out"}
+    forgeries = dict(FORGERIES)
+    forgeries["a way out"] = lambda state: state.update(rows=[(number, way_out)])
+    for name, forge in forgeries.items():
+        state = deepcopy(kept)
+        forge(state)
+        save_training(folder / "checkpoint.pt", state)
+        capsys.readouterr()
+        assert main([*words, "--resume", str(folder)]) == 2, name
+        assert len(capsys.readouterr().err.splitlines()) == 1, name
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+    save_training(folder / "checkpoint.pt", kept)
+    assert main([*words, "--resume", str(folder)]) == 0

@@ -1,9 +1,10 @@
 """From a data set on disk to the steps of a run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -124,6 +125,41 @@ def test_a_split_is_repeated_from_its_file(root: Path, tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(UserError, match=r"not the split\.json of a run"):
         DataHolder(MVTec2D, config_of(root, tmp_path, "-z", "--split", str(path))).create()
+
+
+FORGERIES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a way out": lambda step: step["setting_params"].update(noisy_ratio="x/../../../out"),
+    "a text for a switch": lambda step: step["setting_params"].update(noisy_overlap="no"),
+    "a stranger": lambda step: step["setting_params"].update(color="red"),
+    "no ratio": lambda step: step["setting_params"].pop("noisy_ratio"),
+    "no parameters": lambda step: step.update(setting_params=[]),
+    "a list of lists": lambda step: step.update(train=[["a"]]),
+    "a task of no number": lambda step: step.update(test={"x": []}),
+    "no tests": lambda step: step.pop("test"),
+    "a task like a text": lambda step: step.update(train_task="0"),
+}
+
+
+@pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
+def test_a_forged_split_is_one_line(
+    forge: Callable[[dict[str, Any]], object], root: Path, tmp_path: Path
+) -> None:
+    (step,) = DataHolder(MVTec2D, config_of(root, tmp_path, "-z")).create().steps
+    found = {
+        "setting": "noisy",
+        "setting_params": dict(step.plan.drawn),
+        "train_task": 0,
+        "train": [sample.path.relative_to(root).as_posix() for sample in step.plan.train],
+        "test": {"0": [sample.path.relative_to(root).as_posix() for sample in step.tests[0].plan.samples]},
+    }
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"steps": [found]}))
+    config = config_of(root, tmp_path, "-z", "--split", str(path))
+    assert DataHolder(MVTec2D, config).create().steps[0].plan.drawn == step.plan.drawn
+    forge(found)
+    path.write_text(json.dumps({"steps": [found]}))
+    with pytest.raises(UserError, match=r"--split .*split\.json: .*; name the split\.json of a run"):
+        DataHolder(MVTec2D, config).create()
 
 
 def test_labels_and_masks_reach_only_who_declares_that_it_needs_them(root: Path, tmp_path: Path) -> None:

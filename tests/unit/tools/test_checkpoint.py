@@ -115,3 +115,20 @@ def test_what_is_no_interrupted_run_is_damaged(content: bytes, tmp_path: Path) -
     path.write_bytes(content)
     with pytest.raises(UserError, match="damaged"):
         load_training(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("weight", [1.0, float("nan")]), ("weight", [float("inf")]), ("bn.running_var", [1.0, -1.0])],
+)
+def test_numbers_that_no_training_leaves_are_refused(name: str, value: list[float], tmp_path: Path) -> None:
+    tensor = torch.tensor(value)
+    save_training(tmp_path / "checkpoint.pt", {"training": {"parts": [{name: tensor}]}})
+    with pytest.raises(UserError, match=f"{name} holds"):
+        load_training(tmp_path / "checkpoint.pt")
+    save_model(tmp_path / "model.safetensors", {name: tensor}, METADATA)
+    with pytest.raises(UserError, match=f"{name} holds"):
+        check_model(tmp_path / "model.safetensors", METADATA, {})
+    best = {"best_error": torch.tensor(float("inf"))}
+    save_training(tmp_path / "checkpoint.pt", best)
+    assert load_training(tmp_path / "checkpoint.pt") == best
