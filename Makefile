@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint format bench clean
 
 demo: $(VENV)/run.stamp
-	$(BIN)/python main.py -v -m patchcore -n net_tiny -d _example -tid all
+	$(BIN)/python main.py -v -m patchcore -n efficientnet_lite0 -d _example -tid all
 	@echo "Results: work_dir/results.csv   Pictures: work_dir/runs/"
 
 test: $(VENV)/dev.stamp

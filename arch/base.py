@@ -22,7 +22,7 @@ from data_io.records import NO_NEEDS, BatchLoader, Needs, ScoringBatch, Task
 from models.backbones.backbone import Backbone
 
 NORMAL_ONLY = ("vanilla", "fewshot", "continual", "noisy", "transfer")  # settings of methods without labels
-LAYER_NETS = ("resnet18", "wide_resnet50", "net_tiny", "timm/*")
+LAYER_NETS = ("resnet18", "wide_resnet50", "efficientnet_lite0", "net_tiny", "timm/*")
 
 
 class ModelBase(ABC):

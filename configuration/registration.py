@@ -67,6 +67,7 @@ NETS: dict[str, Row] = {
     "wide_resnet50": ("models.backbones.resnets", "WIDE_RESNET50"),
     "vgg16": ("models.backbones.vgg", "VGG16"),
     "efficientnet_b5": ("models.backbones.efficientnets", "EFFICIENTNET_B5"),
+    "efficientnet_lite0": ("models.backbones.efficientnets", "EFFICIENTNET_LITE0"),
     "vit_b_16": ("models.backbones.vit", "VIT_B_16"),
     "net_tiny": ("models.backbones.tiny", "NET_TINY"),
     "vig_ti_224_gelu": ("models.backbones.vigs", "VIG_TI"),

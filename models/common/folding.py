@@ -23,7 +23,7 @@ def fold_norms(net: nn.Module) -> None:
             if isinstance(convolution, CONVOLUTIONS) and isinstance(norm, nn.BatchNorm2d):
                 is_transposed = isinstance(convolution, nn.ConvTranspose2d)
                 module.add_module(name, fuse_conv_bn_eval(convolution, norm, is_transposed))
-                module.add_module(norm_name, nn.Identity())
+                module.add_module(norm_name, getattr(norm, "act", nn.Identity()))  # timm's norms have one
 
 
 def folded(net: Net) -> Net:

@@ -25,10 +25,10 @@ def test_columns_are_aligned_under_a_rule(house: House) -> None:
         "bolts                 Bolts: a stub",
     ]
     assert methods.splitlines()[0] == "METHOD (-m)  default net  what it does          source"
-    assert nets.splitlines()[2].startswith("resnet18          backbone")
+    assert nets.splitlines()[2].startswith("resnet18            backbone")
     assert settings.splitlines()[2] == "--vanilla    train on all normal images of a task"
-    assert nets.splitlines()[-1] == "timm/<name>       backbone  any timm model that gives feature maps"
-    assert "\nnet_trained       own  " in nets
+    assert nets.splitlines()[-1] == "timm/<name>         backbone  any timm model that gives feature maps"
+    assert "\nnet_trained         own  " in nets
 
 
 def test_a_module_that_says_nothing_has_an_empty_cell(house: House) -> None:

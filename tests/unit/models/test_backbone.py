@@ -2,15 +2,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
+from PIL import Image
 from safetensors.torch import load_file
+from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 
 from models.backbones.backbone import Backbone
 from models.backbones.table import row_of
 from tests.loaders import batch_of
+from tools.weights import find_weights
 
 REAL_WEIGHTS = (
     Path(__file__).resolve().parents[3] / "../shared/weights/resnet18_imagenet_conv1_to_layer3.safetensors"
@@ -253,7 +258,7 @@ def test_timm_nets_take_the_state_dict_of_the_whole_model(model: str) -> None:
         (
             "resnet19",
             ("layer1",),
-            "no backbone is called 'resnet19'; there are efficientnet_b5, resnet18, wide_resnet50",
+            "no backbone is called 'resnet19'; there are efficientnet_b5, efficientnet_lite0, resnet18, ",
         ),
         (
             "resnet18",
@@ -333,3 +338,33 @@ def test_numbers_that_no_trained_net_has_are_refused(ending: str, value: float, 
     next(tensor for key, tensor in state.items() if key.endswith(ending)).view(-1)[0] = value
     with pytest.raises(ValueError, match=line):
         backbone.load_weights(state, partial=False)
+
+
+def test_efficientnet_lite0_has_complete_weights_without_a_download_and_computes_as_timm() -> None:
+    backbone = Backbone("efficientnet_lite0", ("layer1", "layer2", "layer3", "layer4", "pooled"))
+    state, described = find_weights(backbone.name, backbone.source, "imagenet", [])
+    assert state is not None
+    assert described == "imagenet"
+    assert not backbone.load_weights(state, partial=False)
+    net: Any = timm.create_model("tf_efficientnet_lite0").eval()
+    net.load_state_dict(state)
+    image = random_image(2)
+    with torch.no_grad():
+        expected = net.forward_features((image - 0.5) / 0.5)
+        stages = net.forward_intermediates((image - 0.5) / 0.5, intermediates_only=True)
+    found = backbone.freeze().extract(batch_of(image))
+    torch.testing.assert_close(found["pooled"], expected.mean((2, 3)), rtol=1e-3, atol=1e-3)
+    for layer, stage in zip(("layer1", "layer2", "layer3", "layer4"), stages[1:], strict=True):
+        torch.testing.assert_close(found[layer], stage, rtol=1e-3, atol=1e-3)
+    assert backbone.strides == {"layer1": 4, "layer2": 8, "layer3": 16, "layer4": 32}
+
+
+def test_efficientnet_lite0_knows_a_photograph() -> None:
+    state, _ = find_weights("efficientnet_lite0", row_of("efficientnet_lite0").source, "imagenet", [])
+    assert state is not None
+    net = timm.create_model("tf_efficientnet_lite0").eval()
+    net.load_state_dict(state)
+    photograph = Image.fromarray(load_sample_image("flower.jpg")).resize((341, 228)).crop((58, 2, 282, 226))
+    image = torch.from_numpy(np.array(photograph)).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        assert int(net((image - 0.5) / 0.5).argmax()) == 985, "ImageNet's number of the daisy"

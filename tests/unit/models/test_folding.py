@@ -3,7 +3,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.common.folding import folded
+from models.common.folding import fold_norms, folded
 
 
 def trained_net() -> Any:
@@ -42,3 +42,14 @@ def test_the_net_itself_stays_trainable() -> None:
 def test_a_norm_behind_something_else_stays() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4))
     assert isinstance(folded(net)[2], nn.BatchNorm2d)
+
+
+@torch.no_grad()
+def test_a_norm_with_an_activation_keeps_it() -> None:
+    net = trained_net()
+    net[1].act = nn.ReLU6()  # as the norms of timm have
+    net[1].forward = lambda values: net[1].act(nn.BatchNorm2d.forward(net[1], values))
+    image = 5 + 3 * torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(99))
+    expected = net.eval()(image)
+    fold_norms(net)
+    torch.testing.assert_close(net(image), expected, rtol=1e-5, atol=1e-5)

