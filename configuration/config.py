@@ -16,6 +16,7 @@ from configuration.resolve import Resolved, resolve
 from configuration.rows import SettingRow
 
 AugType = Literal["normal", "cutpaste"]
+Resize = Literal["squash", "short_side"]
 ShotAugType = Literal["normal", "rotation", "scale", "translate", "flip", "color_jitter", "perspective"]
 Amp = Literal["off", "bf16", "fp16"]
 
@@ -55,6 +56,7 @@ class DataSection:
     num_task: int
     data_size: int
     data_crop_size: int
+    data_resize: Resize
     mask_size: int | None  # None: the image's own size ("native")
     mask_crop_size: int | None  # None: the share of mask_size that data_crop_size is of data_size
     mask_threshold: float | None  # grey value from which a mask marks, or share of 255; None: the data set's

@@ -40,14 +40,14 @@ class TestData:
         loader: the images in the order of the samples.
         ground_truth_mask: (H, W) uint8 per sample; None where an anomalous image has no or an empty mask.
         saturation: grey value of a mask -> when its defect counts as found; None if defects do not saturate.
-        share: share of each side that the crop of the images keeps.
+        geometry: of the images.
     """
 
     plan: TestSet
     loader: ScoringLoader
     ground_truth_mask: tuple[Pixels | None, ...]
     saturation: Mapping[int, Saturation] | None
-    share: float
+    geometry: Geometry
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class DataHolder:
         self.config = config
         self.needs = needs
         self.dataset = dataset_class(data.root, config.dataset_params, config.run.seed)
-        self.geometry = Geometry(data.data_size, data.data_crop_size)
+        self.geometry = Geometry(data.data_size, data.data_crop_size, data.data_resize)
         self.storage = storage_of(config, store, progress)
 
     def create(self) -> Prepared:
@@ -204,7 +204,7 @@ class DataHolder:
 
     def _read_masks(self, samples: Sequence[Sample], size: int | None, crop: int | None) -> Masks:
         threshold = mask_threshold(self.config.data.mask_threshold, self.dataset)
-        return MaskReader(size, crop, self.geometry.share, threshold, self.storage).read(samples)
+        return MaskReader(size, crop, self.geometry, threshold, self.storage).read(samples)
 
     def _step(
         self, number: int, plan: PlannedStep, table: Table, masks: Masks, training_masks: Masks
@@ -215,7 +215,7 @@ class DataHolder:
                 loader=ScoringLoader(table, _rows(table, test.samples), self.config.data.valid_batch_size),
                 ground_truth_mask=tuple(masks[sample] for sample in test.samples),
                 saturation=self._saturation(test),
-                share=self.geometry.share,
+                geometry=self.geometry,
             )
             for test in plan.tests
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_io.decode import Pixels, blank_mask, decode_mask
+from data_io.decode import Geometry, Pixels, blank_mask, decode_mask
 from data_io.records import Sample, derive_seed, file_identity
 from data_io.table import Storage
 from dataset.base import DatasetBase
@@ -17,16 +17,16 @@ class MaskReader:
     """Read masks in the geometry of their images.
 
     Args:
-        size: side of the squashed mask before the crop, in pixels; None keeps each image's own size.
+        size: what a mask is resized to before the crop, in pixels; None keeps each image's own size.
         crop: side of the central crop, in pixels; None: the share of `size` that the image's crop keeps.
-        share: share of each side that the crop of the image keeps.
+        geometry: of the images.
         threshold: smallest grey value that counts as marked.
         storage: the cache of decoded masks, and how they are read.
     """
 
     size: int | None
     crop: int | None
-    share: float
+    geometry: Geometry
     threshold: float
     storage: Storage
 
@@ -42,14 +42,14 @@ class MaskReader:
 
     def _mask(self, sample: Sample) -> Pixels | None:
         if not sample.image_label:
-            return blank_mask(sample, self.size, self.crop, self.share)
+            return blank_mask(sample, self.size, self.crop, self.geometry)
         present = [path for path in sample.mask_paths if path.exists()]
         if not present:
             return None
         store = self.storage.store
         if store is None:
             return self._decoded(sample)
-        parts = (*map(file_identity, present), self.size, self.crop, self.share, self.threshold)
+        parts = (*map(file_identity, present), self.size, self.crop, self.geometry, self.threshold)
         name = f"{derive_seed(0, *parts):016x}"
         found = store.get("masks", name)
         if found is None:
@@ -58,7 +58,7 @@ class MaskReader:
         return found if found is not None and found.size else None
 
     def _decoded(self, sample: Sample) -> Pixels | None:
-        return decode_mask(sample, self.size, self.crop, self.share, self.threshold)
+        return decode_mask(sample, self.size, self.crop, self.geometry, self.threshold)
 
 
 def mask_threshold(wanted: float | None, dataset: DatasetBase) -> float:

@@ -68,7 +68,7 @@ def _evaluation(test: TestData, prediction: TaskPrediction) -> Evaluation:
     fitted = None if maps is None else fit_maps(maps, test.ground_truth_mask)
     extra: dict[str, float | None] = {}
     if test.saturation is not None:
-        extra = saturated_metrics(samples, scores, maps, test.saturation, test.share)
+        extra = saturated_metrics(samples, scores, maps, test.saturation, test.geometry)
     return Evaluation(
         test=test,
         image_score=scores,

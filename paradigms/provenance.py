@@ -33,6 +33,7 @@ NOT_TRAINED = (  # change the results of a trained model at most, not the model
 # Keys that came after the first version, each with its default as text. They enter the hash where they differ
 # from it only, and a run or a model from before them had the default: a new key closes no interrupted run.
 LATER_KEYS = {
+    "data_resize": "squash",
     "mask_threshold": "None",
     "white_level": "None",
 }

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configuration.errors import UserError
-from data_io.decode import decode_channel, native_shape
+from data_io.decode import Geometry, decode_channel, native_shape
 from data_io.records import Sample
 from dataset.base import Saturation
 from metric.evaluate import image_metrics
@@ -21,7 +21,7 @@ def saturated_metrics(
     image_score: NDArray[np.float32],
     anomaly_map: Map | None,
     saturation: Mapping[int, Saturation],
-    share: float,
+    geometry: Geometry,
 ) -> dict[str, float | None]:
     """Return `<kind>_auroc` and `<kind>_spro_<limit>` of the good images with each kind, and their means.
 
@@ -32,7 +32,7 @@ def saturated_metrics(
         image_score: (N,).
         anomaly_map: (N, H, W) as the method gave them; they are measured at the images' own sizes.
         saturation: grey value of a mask -> when its defect counts as found.
-        share: share of each side that the crop of the images keeps.
+        geometry: of the images.
 
     Raises:
         UserError: a mask has a grey value that the release's configuration does not know.
@@ -44,8 +44,8 @@ def saturated_metrics(
         label = np.array([sample.image_label for sample in chosen])
         values = {"auroc": image_metrics(image_score[rows], label).get("auroc", np.nan)}
         if anomaly_map is not None:
-            maps = _NativeMaps(anomaly_map[rows], [native_shape(sample, share) for sample in chosen])
-            areas = au_spro(maps, [_channels(sample, saturation, share) for sample in chosen])
+            maps = _NativeMaps(anomaly_map[rows], [native_shape(sample, geometry) for sample in chosen])
+            areas = au_spro(maps, [_channels(sample, saturation, geometry) for sample in chosen])
             values |= {f"spro_{limit}": area for limit, area in (areas or {}).items()}
         found[kind.removesuffix("_anomalies")] = values
     names = dict.fromkeys(name for values in found.values() for name in values)
@@ -74,10 +74,10 @@ class _NativeMaps(Sequence[Map]):
         return (self[row] for row in range(len(self)))
 
 
-def _channels(sample: Sample, saturation: Mapping[int, Saturation], share: float) -> list[Channel]:
+def _channels(sample: Sample, saturation: Mapping[int, Saturation], geometry: Geometry) -> list[Channel]:
     channels = []
     for path in sample.mask_paths:
-        value, mask = decode_channel(path, share)
+        value, mask = decode_channel(path, geometry)
         if not mask.any():
             continue
         if value not in saturation:

@@ -40,10 +40,10 @@ def test_image_and_mask_are_turned_as_the_camera_says(ending: str, orientation: 
     image.save(path, exif=tag, quality=100)
     assert np.abs(rgb(path).astype(int) - upright).max() < 60
     assert shown_size(path) == (16, 32)
-    mask = decode_mask(Sample(path, 1, path), None, None, 1.0, 128)
+    mask = decode_mask(Sample(path, 1, path), None, None, WHOLE, 128)
     assert mask is not None
     assert np.array_equal(mask, upright[..., 0] // 255)
-    assert native_shape(Sample(path, 0), 1.0) == (16, 32)
+    assert native_shape(Sample(path, 0), WHOLE) == (16, 32)
 
 
 def test_twelve_bits_in_sixteen_keep_their_levels(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data_io.decode import Geometry
 from data_io.masks import MaskReader
 from data_io.records import Sample
 from data_io.table import Storage
@@ -23,7 +24,7 @@ def reader(
     store: TensorStore | None = None, size: int | None = None, crop: int | None = None, threshold: int = 1
 ) -> MaskReader:
     storage = Storage(torch.device("cpu"), memory_mb=0, num_workers=0, store=store)
-    return MaskReader(size, crop, share=0.5, threshold=threshold, storage=storage)
+    return MaskReader(size, crop, geometry=Geometry(2, 1), threshold=threshold, storage=storage)
 
 
 def read(sample: Sample, by: MaskReader) -> np.ndarray | None:
@@ -124,7 +125,7 @@ def test_another_geometry_is_decoded_anew(sample: Sample, tmp_path: Path) -> Non
 def test_another_share_is_decoded_anew(sample: Sample, tmp_path: Path) -> None:
     store = TensorStore(tmp_path / "cache", 10)
     read(sample, reader(store))
-    whole = read(sample, replace(reader(store), share=1.0))
+    whole = read(sample, replace(reader(store), geometry=Geometry(1, 1)))
     assert whole is not None
     assert whole.shape == (8, 12)
 

@@ -8,12 +8,15 @@ import pytest
 from PIL import Image
 
 from configuration.errors import UserError
+from data_io.decode import Geometry
 from data_io.records import Sample
 from dataset.base import Saturation
 from paradigms.resizing import fit_maps, resized
 from paradigms.saturated import saturated_metrics
 
 RULES = {250: Saturation("missing", 8, relative=False), 236: Saturation("scratch", 1.0, relative=True)}
+
+WHOLE = Geometry(1, 1)
 
 
 def test_maps_of_the_right_size_are_left_alone() -> None:
@@ -77,7 +80,7 @@ def perfect_maps(samples: list[Sample]) -> np.ndarray:
 
 def test_perfect_maps_reach_the_full_overlap(samples: list[Sample]) -> None:
     score = np.array([0.1, 0.2, 0.9, 0.15], np.float32)
-    found = saturated_metrics(samples, score, perfect_maps(samples), RULES, share=1.0)
+    found = saturated_metrics(samples, score, perfect_maps(samples), RULES, geometry=WHOLE)
     assert found["logical_auroc"] == 1.0
     assert found["structural_auroc"] == 0.5
     assert found["mean_auroc"] == 0.75
@@ -90,7 +93,7 @@ def test_a_kind_without_a_mask_has_no_overlap_and_no_part_in_the_mean(
 ) -> None:
     maps = perfect_maps(samples)
     samples[row] = replace(samples[row], mask_path=None)
-    found = saturated_metrics(samples, np.zeros(4, np.float32), maps, RULES, share=1.0)
+    found = saturated_metrics(samples, np.zeros(4, np.float32), maps, RULES, geometry=WHOLE)
     other = "structural" if row == 2 else "logical"
     assert found["mean_spro_0.05"] == found[f"{other}_spro_0.05"] == pytest.approx(1.0)
     assert sum("spro_0.05" in name for name in found) == 2
@@ -102,13 +105,13 @@ def test_half_of_a_defect_is_enough_where_it_saturates(samples: list[Sample]) ->
     maps[2, :2] = 0  # 8 of 16 pixels are left, as many as saturate the logical defect
     maps[3, 8] = 0  # 8 of 16 pixels, half of the structural one
     score = np.zeros(4, np.float32)
-    found = saturated_metrics(samples, score, maps, RULES, share=1.0)
+    found = saturated_metrics(samples, score, maps, RULES, geometry=WHOLE)
     assert found["logical_spro_0.01"] == pytest.approx(1.0)
     assert found["structural_spro_0.01"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_every_kind_and_the_mean_have_every_limit(samples: list[Sample]) -> None:
-    found = saturated_metrics(samples, np.zeros(4, np.float32), perfect_maps(samples), RULES, share=1.0)
+    found = saturated_metrics(samples, np.zeros(4, np.float32), perfect_maps(samples), RULES, geometry=WHOLE)
     names = ["auroc", *(f"spro_{limit}" for limit in (0.01, 0.05, 0.1, 0.3, 1.0))]
     assert set(found) == {f"{kind}_{name}" for kind in ("logical", "structural", "mean") for name in names}
 
@@ -116,7 +119,7 @@ def test_every_kind_and_the_mean_have_every_limit(samples: list[Sample]) -> None
 def test_the_mean_is_that_of_the_kinds(samples: list[Sample]) -> None:
     maps = perfect_maps(samples)
     maps[3] = 0
-    found = saturated_metrics(samples, np.zeros(4, np.float32), maps, RULES, share=1.0)
+    found = saturated_metrics(samples, np.zeros(4, np.float32), maps, RULES, geometry=WHOLE)
     logical, structural, mean = (found[f"{kind}_spro_0.3"] for kind in ("logical", "structural", "mean"))
     assert logical == pytest.approx(1.0)
     assert structural == pytest.approx(0.15), "a constant map finds as many normal pixels as marked ones"
@@ -131,25 +134,27 @@ def test_each_mask_of_an_image_is_a_defect_unless_it_is_empty(samples: list[Samp
     paths = (*samples[2].mask_paths, tmp_path / "second.png", tmp_path / "empty.png")
     maps = perfect_maps(samples)
     samples[2] = Sample(samples[2].path, 1, paths, samples[2].kind)
-    found = saturated_metrics(samples, np.zeros(4, np.float32), maps, RULES, share=1.0)
+    found = saturated_metrics(samples, np.zeros(4, np.float32), maps, RULES, geometry=WHOLE)
     assert found["logical_spro_0.01"] == pytest.approx(0.5, abs=0.01), "one of two defects is found"
 
 
 def test_maps_are_measured_at_the_size_of_what_the_crop_keeps(samples: list[Sample]) -> None:
     # The central half of 24 x 32 pixels holds rows 6 to 17, columns 8 to 23: none of either defect.
-    cropped = saturated_metrics(samples, np.zeros(4, np.float32), np.ones((4, 6, 8), np.float32), RULES, 0.5)
+    cropped = saturated_metrics(
+        samples, np.zeros(4, np.float32), np.ones((4, 6, 8), np.float32), RULES, Geometry(2, 1)
+    )
     assert set(cropped) == {"logical_auroc", "structural_auroc", "mean_auroc"}
     coarse = perfect_maps(samples)[:, ::2, ::2]
-    whole = saturated_metrics(samples, np.zeros(4, np.float32), coarse, RULES, share=1.0)
+    whole = saturated_metrics(samples, np.zeros(4, np.float32), coarse, RULES, geometry=WHOLE)
     assert whole["logical_spro_0.3"] == pytest.approx(1.0, abs=0.01)
     assert whole["structural_spro_0.3"] == pytest.approx(1.0, abs=0.01)
 
 
 def test_methods_without_maps_have_aurocs_only(samples: list[Sample]) -> None:
-    found = saturated_metrics(samples, np.zeros(4, np.float32), None, RULES, share=1.0)
+    found = saturated_metrics(samples, np.zeros(4, np.float32), None, RULES, geometry=WHOLE)
     assert set(found) == {"logical_auroc", "structural_auroc", "mean_auroc"}
 
 
 def test_a_grey_value_without_a_rule_is_named(samples: list[Sample]) -> None:
     with pytest.raises(UserError, match="grey value 236"):
-        saturated_metrics(samples, np.zeros(4, np.float32), perfect_maps(samples), {250: RULES[250]}, 1.0)
+        saturated_metrics(samples, np.zeros(4, np.float32), perfect_maps(samples), {250: RULES[250]}, WHOLE)
