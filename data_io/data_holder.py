@@ -1,6 +1,5 @@
 """DataHolder: from a data set and a configuration to the steps of the chosen setting, with their images."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,8 +17,8 @@ from data_io.image_file import Levels
 from data_io.images import Images, image_table
 from data_io.levels import levels_of
 from data_io.loaders import ScoringLoader, TrainLoader, with_reader
-from data_io.masks import MaskReader, mask_threshold
-from data_io.records import NO_NEEDS, FeatureReader, Needs, Sample, Split
+from data_io.masks import MaskReader, check_grey_values, mask_threshold
+from data_io.records import NO_NEEDS, FeatureReader, Needs, Sample, Split, data_hash
 from data_io.shots import augmented
 from data_io.split_file import replay
 from data_io.steps import PlannedStep, TestSet, plan
@@ -224,7 +223,12 @@ class DataHolder:
 
     def _saturation(self, test: TestSet) -> Mapping[int, Saturation] | None:
         classes = self.dataset.classes
-        return self.dataset.saturation(classes.index(test.category)) if test.category in classes else None
+        if test.category not in classes:
+            return None
+        saturation = self.dataset.saturation(classes.index(test.category))
+        if saturation is not None:
+            check_grey_values(test.samples, saturation, self.storage)
+        return saturation
 
     def _train_loader(self, plan: PlannedStep, table: Table, masks: Masks) -> TrainLoader:
         data = self.config.data
@@ -287,12 +291,3 @@ def storage_of(config: RunConfig, store: TensorStore | None, progress: Progress)
 
 def _rows(table: Table, samples: Iterable[Sample]) -> Tensor:
     return table.rows_of(sample.path for sample in samples)
-
-
-def data_hash(root: Path, splits: Iterable[Split]) -> str:
-    """Return 12 hex digits that depend on the relative names and the sizes of all images only."""
-    samples = sorted({sample for split in splits for part in (split.train, split.test) for sample in part})
-    lines = [
-        f"{sample.path.relative_to(root).as_posix()}\t{sample.path.stat().st_size}" for sample in samples
-    ]
-    return hashlib.blake2b("\n".join(lines).encode(), digest_size=6).hexdigest()

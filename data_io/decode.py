@@ -124,6 +124,12 @@ def decode_channel(path: Path, geometry: Geometry) -> tuple[int, NDArray[np.bool
     return int(grey.max()), marked
 
 
+def highest_grey(path: Path) -> int:
+    """Return the highest grey value of a mask."""
+    with opened(path) as image:
+        return int(to_grey(image).max())
+
+
 def native_shape(sample: Sample, geometry: Geometry) -> tuple[int, int]:
     """Return the (height, width) of an image's own size after the crop, without decoding it."""
     return geometry.kept(*shown_size(sample.path))

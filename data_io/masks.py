@@ -1,15 +1,17 @@
 """The ground truth of a run's test images: read in parallel, kept in the cache like the images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from data_io.decode import Geometry, Pixels, blank_mask, decode_mask
+from configuration.errors import UserError
+from data_io.decode import Geometry, Pixels, blank_mask, decode_mask, highest_grey
 from data_io.records import Sample, derive_seed, file_identity
-from data_io.table import Storage
-from dataset.base import DatasetBase
+from data_io.table import Decoder, Storage, Table
+from dataset.base import DatasetBase, Saturation
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,32 @@ class MaskReader:
 
     def _decoded(self, sample: Sample) -> Pixels | None:
         return decode_mask(sample, self.size, self.crop, self.geometry, self.threshold)
+
+
+_HIGHEST = Decoder(
+    name="highest grey values",
+    shape=(1,),
+    dtype=torch.uint8,
+    key=lambda path: derive_seed(0, *file_identity(path), "highest grey value"),
+    decode=lambda path: np.array([highest_grey(path)], np.uint8),
+)
+
+
+def check_grey_values(
+    samples: Sequence[Sample], saturation: Mapping[int, Saturation], storage: Storage
+) -> None:
+    """Check, before anything is trained, that the grey value of every mask stands for a kind of defect.
+
+    Raises:
+        UserError: one has a value that the release's configuration does not know.
+    """
+    paths = list(dict.fromkeys(path for sample in samples for path in sample.mask_paths if path.exists()))
+    if not paths:
+        return
+    found = Table(paths, _HIGHEST, storage).read(torch.arange(len(paths)))[:, 0].tolist()
+    for path, value in zip(paths, found, strict=True):
+        if value and value not in saturation:
+            raise UserError(f"{path}: grey value {value} is not in defects_config.json; restore the mask")
 
 
 def mask_threshold(wanted: float | None, dataset: DatasetBase) -> float:

@@ -1,7 +1,7 @@
 """The shared vocabulary: samples, splits, tasks and batches."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -61,6 +61,15 @@ def file_identity(path: Path) -> tuple[str, int, int]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     return str(path.resolve()), found.st_size, found.st_mtime_ns
+
+
+def data_hash(root: Path, splits: Iterable[Split]) -> str:
+    """Return 12 hex digits that depend on the relative names and the sizes of all images only."""
+    samples = sorted({sample for split in splits for part in (split.train, split.test) for sample in part})
+    lines = [
+        f"{sample.path.relative_to(root).as_posix()}\t{sample.path.stat().st_size}" for sample in samples
+    ]
+    return hashlib.blake2b("\n".join(lines).encode(), digest_size=6).hexdigest()
 
 
 @dataclass(frozen=True)

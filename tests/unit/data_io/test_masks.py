@@ -11,11 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from configuration.errors import UserError
 from data_io.decode import Geometry
-from data_io.masks import MaskReader
+from data_io.masks import MaskReader, check_grey_values
 from data_io.records import Sample
 from data_io.table import Storage
 from data_io.tensor_store import CacheStatistics, TensorStore
+from dataset.base import Saturation
 
 T = TypeVar("T")
 
@@ -141,3 +143,15 @@ def test_a_mask_that_is_replaced_is_decoded_anew(sample: Sample, tmp_path: Path)
     found = read(sample, reader(store))
     assert found is not None
     assert found.sum() == 1
+
+
+def test_a_mask_of_an_unknown_grey_value_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{value}.png" for value in (0, 250, 236)]
+    for path, value in zip(paths, (0, 250, 236), strict=True):
+        Image.fromarray(np.full((4, 4), value, np.uint8)).save(path)
+    samples = [Sample(tmp_path / "a.png", 1, tuple(paths)), Sample(tmp_path / "b.png", 0)]
+    storage = Storage(torch.device("cpu"), 1, 2)
+    rules = {value: Saturation("x", 1.0, relative=True) for value in (236, 250)}
+    check_grey_values(samples, rules, storage)
+    with pytest.raises(UserError, match=r"250\.png: grey value 250 is not in defects_config\.json"):
+        check_grey_values(samples, {236: rules[236]}, storage)
