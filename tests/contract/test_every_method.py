@@ -40,6 +40,7 @@ SMALL = {  # keys of some methods that make them quick
     "reconstructive_width": "8",
     "discriminative_width": "8",
 }
+BATCHES = {"favae": 8}  # images of a training batch; the widths of its decoder are fixed
 LONG = {"draem": "it learns from scratch; test_draem.py trains it long enough"}  # not in two batches
 
 
@@ -57,7 +58,8 @@ def quick_words(model: str) -> list[str]:
     small = {
         f"_{key}": value for key, value in SMALL.items() if key in method_class.Params.__dataclass_fields__
     }
-    keys = {"data_size": SIDE, "data_crop_size": SIDE, **small}
+    batch = {"train_batch_size": BATCHES[model]} if model in BATCHES else {}
+    keys = {"data_size": SIDE, "data_crop_size": SIDE, **batch, **small}
     return ["-n", net, *(word for key, value in keys.items() for word in ("--set", f"{key}={value}"))]
 
 

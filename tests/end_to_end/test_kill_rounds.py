@@ -11,7 +11,7 @@ from tests.kills import Kill, run_killed
 from tests.trees import Size, write_tree
 
 ROUNDS = 4
-KEYS = ["--set", "checkpoint_every=1", "--set", "train_batch_size=4", "--set", "mask_size=32", "-ne", "4"]
+KEYS = ["--set", "checkpoint_every=1", "--set", "mask_size=32", "-ne", "4"]
 
 
 def killed_rounds(model: str, rounds: int, seed: int, folder: Path) -> list[int]:
