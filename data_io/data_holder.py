@@ -136,7 +136,7 @@ class DataHolder:
             self._step(number, step, table, masks, marked[number]) for number, step in enumerate(planned)
         )
         name = self.config.run.dataset
-        with ThreadPoolExecutor(self.storage.num_workers) as pool:
+        with ThreadPoolExecutor(max(1, self.storage.num_workers)) as pool:
             pages = tuple(notes.of_further_pages(name, table.paths, pool))
         lines = (
             *prepared,
@@ -169,6 +169,7 @@ class DataHolder:
             train, test = (tuple(self.dataset.samples(class_id, split)) for split in ("train", "test"))
             self._refuse_empty(class_id, train, test)
             splits[class_id] = Split(train=train, test=test)
+            check_grey_values(test, self.dataset.saturation(class_id), self.storage)
         return splits
 
     def _refuse_empty(self, class_id: int, train: Sequence[Sample], test: Sequence[Sample]) -> None:
@@ -223,12 +224,7 @@ class DataHolder:
 
     def _saturation(self, test: TestSet) -> Mapping[int, Saturation] | None:
         classes = self.dataset.classes
-        if test.category not in classes:
-            return None
-        saturation = self.dataset.saturation(classes.index(test.category))
-        if saturation is not None:
-            check_grey_values(test.samples, saturation, self.storage)
-        return saturation
+        return self.dataset.saturation(classes.index(test.category)) if test.category in classes else None
 
     def _train_loader(self, plan: PlannedStep, table: Table, masks: Masks) -> TrainLoader:
         data = self.config.data

@@ -14,17 +14,8 @@ from PIL import ExifTags, Image, ImageOps
 
 from configuration.errors import UserError
 
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "BMP",
-    "DIB",
-    "TIFF",
-    "WEBP",
-    "PPM",
-    "GIF",
-    "JPEG2000",
-)  # no reader runs what it reads
+# Pillow's readers of these run no other program on what they read.
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "PPM", "GIF", "JPEG2000")
 BROKEN = (OSError, SyntaxError, ValueError, EOFError)  # what PIL raises for damaged files
 PAGED_ENDINGS = frozenset({".tif", ".tiff", ".gif", ".webp"})
 _DEEP_MODES = ("I", "F")  # beginnings of the names of those of more than 8 bits

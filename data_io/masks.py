@@ -73,7 +73,7 @@ _HIGHEST = Decoder(
 
 
 def check_grey_values(
-    samples: Sequence[Sample], saturation: Mapping[int, Saturation], storage: Storage
+    samples: Sequence[Sample], saturation: Mapping[int, Saturation] | None, storage: Storage
 ) -> None:
     """Check, before anything is trained, that the grey value of every mask stands for a kind of defect.
 
@@ -81,7 +81,7 @@ def check_grey_values(
         UserError: one has a value that the release's configuration does not know.
     """
     paths = list(dict.fromkeys(path for sample in samples for path in sample.mask_paths if path.exists()))
-    if not paths:
+    if not paths or saturation is None:
         return
     found = Table(paths, _HIGHEST, storage).read(torch.arange(len(paths)))[:, 0].tolist()
     for path, value in zip(paths, found, strict=True):

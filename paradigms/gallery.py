@@ -27,9 +27,7 @@ def draw_task(folder: Path, evaluation: Evaluation, method: ModelBase, config: R
     if maps is not None:
         limits = pictures.color_limits(maps if isinstance(maps, np.ndarray) else _flat(maps))
     pictures.save_pictures(folder, _pictures(evaluation, config), limits)
-    place = dict.fromkeys(
-        (config.run.dataset, plan.category)
-    )  # a data set of one class may be called like it
+    place = dict.fromkeys((config.run.dataset, plan.category))  # once, where both are called alike
     title = f"{config.run.model} on {'/'.join(place)}"
     if evaluation.metrics["image_auroc"] is not None:
         title += f"   image AUROC {evaluation.metrics['image_auroc']:.3f}"

@@ -125,12 +125,14 @@ def table_rows(path: Path, columns: Sequence[str]) -> list[list[str]]:
     Raises:
         UserError: the file cannot be read, or has other columns.
     """
-    lines = whole_lines(path) if path.exists() else []
-    if not lines:
+    if not path.exists():
         return []
-    delimiter = delimiter_of(lines[0].rstrip("\n"), columns)
+    lines = whole_lines(path)
+    if not lines and _is_ours(path.read_bytes(), columns):  # empty, or a torn header
+        return []
+    delimiter = delimiter_of("".join(lines[:1]).rstrip("\n"), columns)
     try:
-        header, *rows = csv.reader(lines, delimiter=delimiter or ",")
+        header, *rows = csv.reader(lines or [""], delimiter=delimiter or ",")
     except csv.Error as error:
         raise UserError(f"{path}: is no table ({error}); {_MEND}") from error
     if header != list(columns):

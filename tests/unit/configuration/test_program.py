@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -66,6 +67,8 @@ def test_an_interrupt_waits_for_the_end_of_an_import(request: pytest.FixtureRequ
     with interrupts_wait():
         done.append("another")
     assert done[1:] == ["another"]
+    with ThreadPoolExecutor() as pool:
+        pool.submit(interrupts_wait().__enter__).result()  # only the main thread may set handlers
 
 
 def test_a_home_of_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,11 @@ def test_a_step_may_be_lent_features_for_training_and_tests(root: Path, tmp_path
     assert all(not batch.features for batch in step.train_loader)
 
 
+def test_no_worker_is_one(root: Path, tmp_path: Path) -> None:
+    config = config_of(root, tmp_path, "-v", "--set", "num_workers=0")
+    assert len(DataHolder(MVTec2D, config).create().steps) == 1
+
+
 def test_a_draw_of_all_there_is_is_told(root: Path, tmp_path: Path) -> None:
     for words, is_told in ((["-f", "-fe", "999"], True), (["-f", "-fe", "2"], False)):
         notes = DataHolder(MVTec2D, config_of(root, tmp_path, *words)).create().notes

@@ -228,6 +228,16 @@ def test_a_run_that_goes_on_writes_its_row_where_it_lacks(tmp_path: Path) -> Non
     assert len(rows_of(tmp_path / "summary.csv")) == 2
 
 
+@pytest.mark.parametrize("content", [b"my notes", b"my notes\n", b"\xff\xfem\x00y\x00"])
+def test_a_file_of_ones_own_is_never_taken_for_a_torn_table(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_bytes(content)
+    for write in (check_writable, lambda folder: append(folder, ROW, "")):
+        with pytest.raises(UserError, match="move it away"):
+            write(tmp_path)
+    assert path.read_bytes() == content
+
+
 def test_a_torn_header_is_written_anew(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("run_id,star")
     check_writable(tmp_path)
